@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * See helpers.h. The kernel's own Rust helpers are merged into each crate as
+ * bitcode when CONFIG_RUST_INLINE_HELPERS is on; the list of those files is
+ * fixed, so ours are ordinary functions.
+ */
+#include <linux/gfp.h>
+#include <linux/highmem.h>
+#include <linux/memremap.h>
+#include <linux/mm.h>
+#include <linux/mmap_lock.h>
+#include <linux/mmu_notifier.h>
+#include <linux/pagemap.h>
+#include <linux/pgtable.h>
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
+
+#include "helpers.h"
+
+bool dmirror_shim_range_blockable(const struct mmu_notifier_range *range)
+{
+	return mmu_notifier_range_blockable(range);
+}
+
+void dmirror_shim_interval_set_seq(struct mmu_interval_notifier *sub,
+				   unsigned long seq)
+{
+	mmu_interval_set_seq(sub, seq);
+}
+
+bool dmirror_shim_interval_read_retry(struct mmu_interval_notifier *sub,
+				      unsigned long seq)
+{
+	return mmu_interval_read_retry(sub, seq);
+}
+
+struct page *dmirror_shim_pfn_to_page(unsigned long pfn)
+{
+	return pfn_to_page(pfn);
+}
+
+unsigned long dmirror_shim_page_to_pfn(const struct page *page)
+{
+	return page_to_pfn(page);
+}
+
+bool dmirror_shim_is_device_private(const struct page *page)
+{
+	return is_device_private_page(page);
+}
+
+struct dev_pagemap *dmirror_shim_page_pgmap(const struct page *page)
+{
+	return page_pgmap(page);
+}
+
+bool dmirror_shim_is_zero_pfn(unsigned long pfn)
+{
+	return is_zero_pfn(pfn);
+}
+
+/*
+ * Pages of memfd_secret() are taken out of the direct map, and HMM hands them
+ * out all the same. They are never anonymous, which spares the common case the
+ * look-up.
+ */
+bool dmirror_shim_in_direct_map(struct page *page)
+{
+#ifdef CONFIG_X86
+	unsigned int level;
+	pte_t *pte;
+
+	if (PageAnon(page))
+		return true;
+	pte = lookup_address((unsigned long)page_address(page), &level);
+	return pte && (pte_val(*pte) & _PAGE_PRESENT);
+#else
+	return true;
+#endif
+}
+
+struct page *dmirror_shim_alloc_movable_page(void)
+{
+	return alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN);
+}
+
+void dmirror_shim_lock_page(struct page *page)
+{
+	lock_page(page);
+}
+
+void dmirror_shim_unlock_page(struct page *page)
+{
+	unlock_page(page);
+}
+
+void dmirror_shim_put_page(struct page *page)
+{
+	put_page(page);
+}
+
+unsigned long dmirror_shim_task_size(const struct mm_struct *mm)
+{
+	return mm->task_size;
+}
+
+/* Only a VMA with an anon_vma can hold anonymous, hence device, pages. */
+bool dmirror_shim_vma_has_anon(const struct vm_area_struct *vma)
+{
+	return !!READ_ONCE(vma->anon_vma);
+}
+
+int dmirror_shim_mmap_read_lock_killable(struct mm_struct *mm)
+{
+	return mmap_read_lock_killable(mm);
+}
+
+void dmirror_shim_mmap_read_unlock(struct mm_struct *mm)
+{
+	mmap_read_unlock(mm);
+}
+
+bool dmirror_shim_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
+}
+
+void dmirror_shim_copy_page(struct page *to, struct page *from)
+{
+	copy_highpage(to, from);
+}
+
+void dmirror_shim_clear_page(struct page *page)
+{
+	clear_highpage(page);
+}
+
+int dmirror_shim_copy_page_to_user(void __user *to, struct page *from)
+{
+	void *addr = kmap_local_page(from);
+	int ret = copy_to_user_nofault(to, addr, PAGE_SIZE);
+
+	kunmap_local(addr);
+	return ret;
+}
+
+int dmirror_shim_copy_page_from_user(struct page *to, const void __user *from)
+{
+	void *addr = kmap_local_page(to);
+	int ret = copy_from_user_nofault(addr, from, PAGE_SIZE);
+
+	kunmap_local(addr);
+	return ret;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Static inlines and macros of the kernel's headers, as functions that Rust can
+ * call. Only what the kernel crate does not offer; no logic of our own.
+ */
+#ifndef DMIRROR_HELPERS_H
+#define DMIRROR_HELPERS_H
+
+#include <linux/types.h>
+
+struct dev_pagemap;
+struct mm_struct;
+struct mmu_interval_notifier;
+struct mmu_notifier_range;
+struct page;
+struct vm_area_struct;
+
+/* linux/mmu_notifier.h */
+bool dmirror_shim_range_blockable(const struct mmu_notifier_range *range);
+void dmirror_shim_interval_set_seq(struct mmu_interval_notifier *sub,
+				   unsigned long seq);
+bool dmirror_shim_interval_read_retry(struct mmu_interval_notifier *sub,
+				      unsigned long seq);
+
+/* linux/mm.h, linux/memremap.h */
+struct page *dmirror_shim_pfn_to_page(unsigned long pfn);
+unsigned long dmirror_shim_page_to_pfn(const struct page *page);
+bool dmirror_shim_is_device_private(const struct page *page);
+struct dev_pagemap *dmirror_shim_page_pgmap(const struct page *page);
+bool dmirror_shim_is_zero_pfn(unsigned long pfn);
+bool dmirror_shim_in_direct_map(struct page *page);
+struct page *dmirror_shim_alloc_movable_page(void);
+void dmirror_shim_lock_page(struct page *page);
+void dmirror_shim_unlock_page(struct page *page);
+void dmirror_shim_put_page(struct page *page);
+unsigned long dmirror_shim_task_size(const struct mm_struct *mm);
+bool dmirror_shim_vma_has_anon(const struct vm_area_struct *vma);
+
+/* linux/mmap_lock.h */
+int dmirror_shim_mmap_read_lock_killable(struct mm_struct *mm);
+void dmirror_shim_mmap_read_unlock(struct mm_struct *mm);
+
+/* linux/sched/signal.h */
+bool dmirror_shim_fatal_signal_pending(void);
+
+/* linux/highmem.h, linux/uaccess.h */
+void dmirror_shim_copy_page(struct page *to, struct page *from);
+void dmirror_shim_clear_page(struct page *page);
+int dmirror_shim_copy_page_to_user(void __user *to, struct page *from);
+int dmirror_shim_copy_page_from_user(struct page *to, const void __user *from);
+
+#endif /* DMIRROR_HELPERS_H */
