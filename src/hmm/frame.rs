@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Names of page frames.
+//!
+//! System memory is named by a page frame number, device memory by its place on the device. The two
+//! never convert into each other, so that no arithmetic can take one for the other: a device-private
+//! page has a page frame number today, but nothing lives at that address, and kernels to come may
+//! drop the number.
+//!
+//! C headers: [`include/linux/hmm.h`](srctree/include/linux/hmm.h),
+//! [`include/linux/migrate.h`](srctree/include/linux/migrate.h)
+
+use crate::bindings;
+
+/// The page frame number of a page of system memory.
+///
+/// Made only from the answers of the kernel's page-table walks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pfn(usize);
+
+impl Pfn {
+    /// Takes `number` for a page frame number of system memory.
+    pub(super) const fn new(number: usize) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    #[inline]
+    pub(super) const fn number(self) -> usize {
+        self.0
+    }
+}
+
+/// The place of a page in device memory: pages of 4 KiB, counted from the start of the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct DeviceIndex(usize);
+
+impl DeviceIndex {
+    /// The page that is `number` pages into device memory.
+    #[inline]
+    pub(crate) const fn new(number: usize) -> Self {
+        Self(number)
+    }
+
+    /// The number of pages before this one.
+    #[inline]
+    pub(crate) const fn number(self) -> usize {
+        self.0
+    }
+}
+
+/// Where a page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Frame {
+    /// In system memory (or in memory of another device that the CPU can address).
+    System(Pfn),
+    /// In the private memory of the device that asks.
+    Device(DeviceIndex),
+}
+
+/// One answer of `hmm_range_fault()`: an entry of `hmm_range::hmm_pfns`.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct HmmPfn(usize);
+
+impl HmmPfn {
+    const VALID: usize = bindings::hmm_pfn_flags_HMM_PFN_VALID as usize;
+    const WRITE: usize = bindings::hmm_pfn_flags_HMM_PFN_WRITE as usize;
+    const ERROR: usize = bindings::hmm_pfn_flags_HMM_PFN_ERROR as usize;
+    const FLAGS: usize = bindings::hmm_pfn_flags_HMM_PFN_FLAGS as usize;
+    const ORDER_SHIFT: u32 = bindings::hmm_pfn_flags_HMM_PFN_ORDER_SHIFT as u32;
+    const ORDER_MASK: usize = 0x1f;
+
+    /// The entry as the walk wrote it.
+    pub(super) const fn new(raw: usize) -> Self {
+        Self(raw)
+    }
+
+    /// The device cannot access this address: no VMA, no permission, poison, no `struct page`.
+    #[inline]
+    pub(crate) const fn is_error(self) -> bool {
+        self.0 & Self::ERROR != 0
+    }
+
+    /// A page is there and may at least be read.
+    #[inline]
+    pub(crate) const fn is_valid(self) -> bool {
+        self.0 & (Self::VALID | Self::ERROR) == Self::VALID
+    }
+
+    /// The page may be written. Meaningful only if [`is_valid`](Self::is_valid).
+    #[inline]
+    pub(crate) const fn is_writable(self) -> bool {
+        self.0 & Self::WRITE != 0
+    }
+
+    /// The order of the CPU's mapping: `1 << order` pages are mapped by one entry.
+    #[inline]
+    pub(crate) const fn order(self) -> usize {
+        (self.0 >> Self::ORDER_SHIFT) & Self::ORDER_MASK
+    }
+
+    /// The number in the entry; of which memory it is a frame, the `struct page` knows.
+    #[inline]
+    pub(super) const fn number(self) -> usize {
+        self.0 & !Self::FLAGS
+    }
+}
+
+/// An entry of the `src` and `dst` arrays of a migration.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct MigratePfn(usize);
+
+impl MigratePfn {
+    const VALID: usize = bindings::MIGRATE_PFN_VALID as usize;
+    const MIGRATE: usize = bindings::MIGRATE_PFN_MIGRATE as usize;
+    const SHIFT: u32 = bindings::MIGRATE_PFN_SHIFT;
+
+    /// The entry as the kernel wrote it.
+    pub(super) const fn new(raw: usize) -> Self {
+        Self(raw)
+    }
+
+    /// The `dst` entry that offers the page with this frame number (C: `migrate_pfn()`).
+    pub(super) const fn target(number: usize) -> Self {
+        Self((number << Self::SHIFT) | Self::VALID)
+    }
+
+    /// The entry as the kernel wants it.
+    pub(super) const fn into_raw(self) -> usize {
+        self.0
+    }
+
+    /// The frame number, if there is a page (C: `migrate_pfn_to_page()`).
+    pub(super) const fn number(self) -> Option<usize> {
+        if self.0 & Self::VALID == 0 {
+            return None;
+        }
+        Some(self.0 >> Self::SHIFT)
+    }
+
+    /// The entry takes part: a page that can move, or a hole that can be filled.
+    pub(super) const fn migrates(self) -> bool {
+        self.0 & Self::MIGRATE != 0
+    }
+}
+
+#[kernel::macros::kunit_tests(dmirror_frame)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hmm_pfn_says_what_the_flags_say() {
+        let order = 9 << HmmPfn::ORDER_SHIFT;
+        let pfn = HmmPfn::new(HmmPfn::VALID | HmmPfn::WRITE | order | 0x1234);
+        assert!(pfn.is_valid());
+        assert!(pfn.is_writable());
+        assert!(!pfn.is_error());
+        assert_eq!(pfn.order(), 9);
+        assert_eq!(pfn.number(), 0x1234);
+    }
+
+    #[test]
+    fn hmm_pfn_error_is_never_valid() {
+        assert!(HmmPfn::new(HmmPfn::ERROR).is_error());
+        assert!(!HmmPfn::new(HmmPfn::ERROR).is_valid());
+        assert!(!HmmPfn::new(HmmPfn::ERROR | HmmPfn::VALID).is_valid());
+        assert!(!HmmPfn::new(0).is_valid());
+        assert!(!HmmPfn::new(0).is_error());
+    }
+
+    #[test]
+    fn migrate_pfn_round_trip() {
+        let target = MigratePfn::target(0xabcdef);
+        assert_eq!(target.number(), Some(0xabcdef));
+        assert!(!target.migrates());
+        assert_eq!(MigratePfn::new(target.into_raw()).number(), Some(0xabcdef));
+    }
+
+    #[test]
+    fn migrate_pfn_hole_has_no_number() {
+        let hole = MigratePfn::new(MigratePfn::MIGRATE);
+        assert!(hole.migrates());
+        assert_eq!(hole.number(), None);
+        assert!(!MigratePfn::new(0).migrates());
+    }
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ranges of user addresses.
+
+use core::ops::RangeInclusive;
+use kernel::{
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    prelude::*, //
+};
+
+/// Pages that one page-table page maps: the size of a piece of work, and of a leaf of a
+/// [`PageTable`](super::table::PageTable).
+pub(crate) const BLOCK_PAGES: usize = 512;
+
+/// Bytes that one page-table page maps (2 MiB).
+pub(crate) const BLOCK_SIZE: usize = BLOCK_PAGES * PAGE_SIZE;
+
+/// A range of user addresses, in whole pages.
+///
+/// # Invariants
+///
+/// `start` and `end` are multiples of the page size, and `start < end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PageRange {
+    start: usize,
+    end: usize,
+}
+
+impl PageRange {
+    /// The range of `npages` pages of 4 KiB from the address `start`, which must end at or below
+    /// the address `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if `start` is not a multiple of the page size, if there are no pages, or if the
+    /// range passes `limit` or the end of the address space.
+    pub(crate) fn new(start: u64, npages: u64, limit: usize) -> Result<Self> {
+        let start = usize::try_from(start)?;
+        let npages = usize::try_from(npages)?;
+        let len = npages.checked_mul(PAGE_SIZE).ok_or(EINVAL)?;
+        let end = start.checked_add(len).ok_or(EINVAL)?;
+
+        if start % PAGE_SIZE != 0 || npages == 0 || end > limit {
+            return Err(EINVAL);
+        }
+        // INVARIANT: `start` is aligned and `len` is a multiple of the page size that is not 0.
+        Ok(Self { start, end })
+    }
+
+    /// The first address.
+    #[inline]
+    pub(crate) const fn start(self) -> usize {
+        self.start
+    }
+
+    /// The address after the last.
+    #[inline]
+    pub(crate) const fn end(self) -> usize {
+        self.end
+    }
+
+    /// The number of pages; at least 1.
+    #[inline]
+    pub(crate) const fn pages(self) -> usize {
+        (self.end - self.start) >> PAGE_SHIFT
+    }
+
+    /// The part of this range in `start..end`, whole pages; `None` if there is none.
+    pub(crate) fn clamp(self, start: usize, end: usize) -> Option<Self> {
+        let start = self.start.max(start.checked_next_multiple_of(PAGE_SIZE)?);
+        let end = self.end.min(end - end % PAGE_SIZE);
+
+        // INVARIANT: Both are multiples of the page size, and compared here.
+        (start < end).then_some(Self { start, end })
+    }
+
+    /// Splits the range at the address `at`, rounded up to a whole page: the part below it, which is
+    /// the whole if `at` is not inside, and what is left.
+    pub(crate) fn split_at(self, at: usize) -> (Self, Option<Self>) {
+        match at.checked_next_multiple_of(PAGE_SIZE) {
+            // INVARIANT: `at` is a multiple of the page size, strictly between `start` and `end`.
+            Some(at) if self.start < at && at < self.end => {
+                (Self { end: at, ..self }, Some(Self { start: at, ..self }))
+            }
+            _ => (self, None),
+        }
+    }
+
+    /// Splits off the part that lies in one block of [`BLOCK_SIZE`] bytes, and what is left.
+    pub(crate) fn split_block(self) -> (Self, Option<Self>) {
+        self.split_at((self.start - self.start % BLOCK_SIZE).saturating_add(BLOCK_SIZE))
+    }
+
+    /// The first `count` pages; at least one, and not more than there are.
+    pub(crate) fn first_pages(self, count: usize) -> Self {
+        self.split_at(
+            self.start
+                .saturating_add(count.max(1).saturating_mul(PAGE_SIZE)),
+        )
+        .0
+    }
+
+    /// All but the first `count` pages; `None` if that is all.
+    pub(crate) fn skip_pages(self, count: usize) -> Option<Self> {
+        if count == 0 {
+            return Some(self);
+        }
+        self.split_at(self.start.saturating_add(count.saturating_mul(PAGE_SIZE)))
+            .1
+    }
+
+    /// The pieces of this range, each in one block, in order.
+    pub(crate) fn blocks(self) -> impl Iterator<Item = Self> {
+        let mut rest = Some(self);
+
+        core::iter::from_fn(move || {
+            let (block, after) = rest?.split_block();
+            rest = after;
+            Some(block)
+        })
+    }
+
+    /// The addresses of the pages, in order.
+    pub(crate) fn addresses(self) -> impl Iterator<Item = usize> {
+        (self.start..self.end).step_by(PAGE_SIZE)
+    }
+}
+
+/// The virtual page numbers in the bytes `start..end`, as mm's notifiers give them.
+///
+/// The end is exclusive, except that the notification of a process's exit ends at `ULONG_MAX`: both
+/// give the number of the last page touched. An empty range touches nothing.
+pub(super) fn pages_touched(start: usize, end: usize) -> Option<RangeInclusive<usize>> {
+    let last = end.checked_sub(1)?;
+
+    (start <= last).then_some((start >> PAGE_SHIFT)..=(last >> PAGE_SHIFT))
+}
+
+#[kernel::macros::kunit_tests(dmirror_range)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 1 << 47;
+
+    #[test]
+    fn bad_requests_are_refused() {
+        for (start, npages) in [
+            (0, 0),
+            (1, 1),
+            (4095, 1),
+            (0x1000, 1 << 52),
+            (0x1000, (1 << 52) + 1),
+            (0, u64::MAX),
+            (u64::MAX - 4095, 1),
+            (u64::MAX - 4095, 2),
+            (LIMIT as u64, 1),
+            (LIMIT as u64 - 4096, 2),
+        ] {
+            assert!(PageRange::new(start, npages, LIMIT).is_err());
+        }
+    }
+
+    #[test]
+    fn good_requests_are_kept() -> Result {
+        let all = PageRange::new(0, LIMIT as u64 >> PAGE_SHIFT, LIMIT)?;
+        assert_eq!((all.start(), all.end()), (0, LIMIT));
+
+        let one = PageRange::new(0x7000, 1, LIMIT)?;
+        assert_eq!(one.pages(), 1);
+        assert!(one.addresses().eq([0x7000]));
+        Ok(())
+    }
+
+    #[test]
+    fn blocks_meet_at_block_boundaries() -> Result {
+        let range = PageRange::new(0x1ff000, 514, LIMIT)?;
+        let mut blocks = range.blocks();
+        assert_eq!(blocks.next(), Some(PageRange::new(0x1ff000, 1, LIMIT)?));
+        assert_eq!(blocks.next(), Some(PageRange::new(0x200000, 512, LIMIT)?));
+        assert_eq!(blocks.next(), Some(PageRange::new(0x400000, 1, LIMIT)?));
+        assert_eq!(blocks.next(), None);
+        Ok(())
+    }
+
+    #[test]
+    fn splits_add_up() -> Result {
+        let range = PageRange::new(0x10000, 4, LIMIT)?;
+        let (low, high) = range.split_at(0x12000);
+        assert_eq!(low, PageRange::new(0x10000, 2, LIMIT)?);
+        assert_eq!(high, Some(PageRange::new(0x12000, 2, LIMIT)?));
+        assert_eq!(range.split_at(0x10000), (range, None));
+        assert_eq!(range.split_at(0x14000), (range, None));
+
+        assert_eq!(range.first_pages(0).pages(), 1);
+        assert_eq!(range.first_pages(3).pages(), 3);
+        assert_eq!(range.first_pages(usize::MAX), range);
+        assert_eq!(range.skip_pages(0), Some(range));
+        assert_eq!(
+            range.skip_pages(3),
+            Some(PageRange::new(0x13000, 1, LIMIT)?)
+        );
+        assert_eq!(range.skip_pages(4), None);
+        assert_eq!(range.skip_pages(usize::MAX), None);
+        Ok(())
+    }
+
+    #[test]
+    fn clamp_keeps_whole_pages() -> Result {
+        let range = PageRange::new(0x10000, 16, LIMIT)?;
+        assert_eq!(range.clamp(0, LIMIT), Some(range));
+        assert_eq!(
+            range.clamp(0x10001, 0x12fff),
+            Some(PageRange::new(0x11000, 1, LIMIT)?)
+        );
+        assert_eq!(range.clamp(0x20000, 0x30000), None);
+        assert_eq!(range.clamp(usize::MAX, usize::MAX), None);
+        Ok(())
+    }
+
+    #[test]
+    fn notifier_ends_are_exclusive() {
+        assert_eq!(pages_touched(0x1000, 0x2000), Some(1..=1));
+        assert_eq!(pages_touched(0x1000, 0x2001), Some(1..=2));
+        assert_eq!(
+            pages_touched(0, usize::MAX),
+            Some(0..=usize::MAX >> PAGE_SHIFT)
+        );
+        assert_eq!(pages_touched(0x1000, 0x1000), None);
+        assert_eq!(pages_touched(0, 0), None);
+    }
+}
