@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A device page table, shaped like that of a GPU: leaf tables of [`BLOCK_PAGES`] entries of 8 bytes,
+//! one for each 2 MiB of addresses, found by block number in a red-black tree.
+//!
+//! The entries are private to this file. They come in by [`Mirrored::map`] and go by
+//! [`Mirrored::invalidate`], and so an entry that is there names a page that is mapped now:
+//! [`PageTable::get`] may lend it for as long as the notifier lock is held.
+
+use super::{
+    frame::{
+        DeviceIndex,
+        Frame,
+        Pfn, //
+    },
+    notifier::{
+        Mapping,
+        Mirrored, //
+    },
+    page::DevicePtr,
+    pagemap::PagemapOps,
+    range::BLOCK_PAGES, //
+};
+use crate::bindings as shims;
+use core::{
+    marker::PhantomData,
+    ops::RangeInclusive,
+    ptr::NonNull, //
+};
+use kernel::{
+    page::PAGE_SHIFT,
+    prelude::*,
+    rbtree::{
+        RBTree,
+        RBTreeNodeReservation, //
+    }, //
+};
+
+/// One entry of a leaf: empty, or where the page is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+struct Entry(u64);
+
+impl Entry {
+    const EMPTY: Self = Self(0);
+    const PRESENT: u64 = 1 << 0;
+    const WRITE: u64 = 1 << 1;
+    const DEVICE: u64 = 1 << 2;
+    const SHIFT: u32 = PAGE_SHIFT as u32;
+
+    const fn new(frame: Frame, writable: bool) -> Self {
+        let (number, kind) = match frame {
+            Frame::System(pfn) => (pfn.number(), 0),
+            Frame::Device(index) => (index.number(), Self::DEVICE),
+        };
+        let write = if writable { Self::WRITE } else { 0 };
+
+        Self((number as u64) << Self::SHIFT | kind | write | Self::PRESENT)
+    }
+
+    const fn frame(self) -> Option<Frame> {
+        if self.0 & Self::PRESENT == 0 {
+            return None;
+        }
+        let number = (self.0 >> Self::SHIFT) as usize;
+        Some(if self.0 & Self::DEVICE != 0 {
+            Frame::Device(DeviceIndex::new(number))
+        } else {
+            Frame::System(Pfn::new(number))
+        })
+    }
+
+    const fn is_writable(self) -> bool {
+        self.0 & Self::WRITE != 0
+    }
+}
+
+/// A leaf: the entries of one block, and how many of them are not empty.
+struct Leaf {
+    used: usize,
+    entries: KVec<Entry>,
+}
+
+impl Leaf {
+    /// Replaces the entry at `index`, a number below [`BLOCK_PAGES`].
+    fn set(&mut self, index: usize, entry: Entry) {
+        let Some(slot) = self.entries.get_mut(index) else {
+            return;
+        };
+        // OVERFLOW: `used` counts the slots that are not empty, this one among them.
+        self.used += usize::from(entry != Entry::EMPTY);
+        self.used -= usize::from(*slot != Entry::EMPTY);
+        *slot = entry;
+    }
+}
+
+/// Memory for one leaf, set aside before the notifier lock is taken: enough to map one block.
+pub(crate) struct Reserve(Option<(RBTreeNodeReservation<usize, Leaf>, KVec<Entry>)>);
+
+impl Reserve {
+    /// Allocates a leaf. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self(Some((
+            RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
+            KVec::from_elem(Entry::EMPTY, BLOCK_PAGES, GFP_KERNEL_ACCOUNT)?,
+        ))))
+    }
+}
+
+/// What the device finds at an address. It stays true while the table is locked.
+///
+/// # Invariants
+///
+/// The entry was read from a table that does not change for `'a`.
+pub(crate) struct Translation<'a> {
+    frame: Frame,
+    writable: bool,
+    _table: PhantomData<&'a ()>,
+}
+
+impl<'a> Translation<'a> {
+    /// Whether the device may write to the page.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    /// Where the page is: of the device's own memory, the place; of other memory, the page itself.
+    pub(crate) fn target(&self) -> Target<'a> {
+        match self.frame {
+            Frame::Device(index) => Target::Device(index),
+            Frame::System(pfn) => {
+                // SAFETY: The entry was made from a page that has a `struct page`.
+                let page = unsafe { shims::dmirror_shim_pfn_to_page(pfn.number()) };
+                // SAFETY: `struct page` of a valid frame number is not null.
+                let page = unsafe { NonNull::new_unchecked(page) };
+                // SAFETY: By the type invariants the page is mapped in the address space for `'a`:
+                // whoever unmaps it must first invalidate the entry. `Mapping` lets only pages in
+                // the direct map become system frames.
+                Target::System(unsafe { DevicePtr::from_raw(page) })
+            }
+        }
+    }
+
+    /// Tells mm that the device wrote the page. The memory of the device has no use for that.
+    pub(crate) fn mark_dirty(&self) {
+        if let Target::System(page) = self.target() {
+            page.mark_dirty();
+        }
+    }
+}
+
+/// See [`Translation::target`].
+pub(crate) enum Target<'a> {
+    /// Memory that the CPU addresses too.
+    System(DevicePtr<'a>),
+    /// Private memory of the device.
+    Device(DeviceIndex),
+}
+
+/// The page table of a device with private memory of kind `O`.
+///
+/// # Invariants
+///
+/// Each entry names a page that is mapped at its address in the mirrored address space; a writable
+/// entry, one that is mapped writable.
+pub(crate) struct PageTable<O> {
+    leaves: RBTree<usize, Leaf>,
+    _memory: PhantomData<fn() -> O>,
+}
+
+impl<O: PagemapOps> PageTable<O> {
+    /// An empty table.
+    pub(crate) fn new() -> Self {
+        // INVARIANT: There are no entries.
+        Self {
+            leaves: RBTree::new(),
+            _memory: PhantomData,
+        }
+    }
+
+    /// What the device finds at the user address `address`, if anything.
+    pub(crate) fn get(&self, address: usize) -> Option<Translation<'_>> {
+        let page = address >> PAGE_SHIFT;
+        let leaf = self.leaves.get(&(page / BLOCK_PAGES))?;
+        let entry = leaf.entries.get(page % BLOCK_PAGES)?;
+
+        // INVARIANT: The table is borrowed for the lifetime of the result.
+        Some(Translation {
+            frame: entry.frame()?,
+            writable: entry.is_writable(),
+            _table: PhantomData,
+        })
+    }
+}
+
+impl<O: PagemapOps> Mirrored for PageTable<O> {
+    type Ops = O;
+    type Reserve = Reserve;
+
+    fn invalidate(&mut self, pages: RangeInclusive<usize>) {
+        let mut cursor = self
+            .leaves
+            .cursor_lower_bound_mut(&(pages.start() / BLOCK_PAGES));
+
+        while let Some(mut leaf_cursor) = cursor {
+            let (&block, leaf) = leaf_cursor.current_mut();
+            if block > pages.end() / BLOCK_PAGES {
+                break;
+            }
+            // OVERFLOW: A block number is a page number divided by BLOCK_PAGES.
+            let first = block * BLOCK_PAGES;
+            let from = pages.start().saturating_sub(first);
+            let to = (pages.end() - first).min(BLOCK_PAGES - 1);
+
+            for index in from..=to {
+                leaf.set(index, Entry::EMPTY);
+            }
+            cursor = if leaf.used == 0 {
+                leaf_cursor.remove_current().0
+            } else {
+                leaf_cursor.move_next()
+            };
+        }
+    }
+
+    fn map(&mut self, address: usize, mapping: &Mapping, reserve: &mut Reserve) {
+        let page = address >> PAGE_SHIFT;
+        let block = page / BLOCK_PAGES;
+        // INVARIANT: A mapping tells what is mapped at `address` now.
+        let entry = match *mapping {
+            Mapping::Page {
+                frame, writable, ..
+            } => Entry::new(frame, writable),
+            Mapping::Absent | Mapping::Error => Entry::EMPTY,
+        };
+
+        if let Some(leaf) = self.leaves.get_mut(&block) {
+            leaf.set(page % BLOCK_PAGES, entry);
+        } else if entry != Entry::EMPTY {
+            // Without a reserve the page stays unknown, and is faulted once more.
+            if let Some((node, entries)) = reserve.0.take() {
+                let mut leaf = Leaf { used: 0, entries };
+                leaf.set(page % BLOCK_PAGES, entry);
+                self.leaves.insert(node.into_node(block, leaf));
+            }
+        }
+    }
+}
+
+#[kunit_tests(dmirror_table)]
+mod tests {
+    use super::*;
+    use crate::memory::Chunk;
+
+    const WRITE: bool = true;
+    const READ: bool = false;
+
+    fn page(number: usize, writable: bool) -> Mapping {
+        Mapping::Page {
+            frame: Frame::Device(DeviceIndex::new(number)),
+            writable,
+            order: 0,
+            zero: false,
+        }
+    }
+
+    fn find(table: &PageTable<Chunk>, address: usize) -> Option<(Frame, bool)> {
+        table
+            .get(address)
+            .map(|found| (found.frame, found.writable))
+    }
+
+    /// A table that maps the `count` pages from the page number `first`.
+    fn table(first: usize, count: usize) -> Result<PageTable<Chunk>> {
+        let mut table = PageTable::new();
+        for number in first..first + count {
+            table.map(
+                number << PAGE_SHIFT,
+                &page(number, WRITE),
+                &mut Reserve::new()?,
+            );
+        }
+        Ok(table)
+    }
+
+    fn count(table: &PageTable<Chunk>) -> usize {
+        table.leaves.values().map(|leaf| leaf.used).sum()
+    }
+
+    #[test]
+    fn entry_round_trip() {
+        for (frame, writable) in [
+            (Frame::System(Pfn::new(0)), READ),
+            (Frame::System(Pfn::new(1 << 40)), WRITE),
+            (Frame::Device(DeviceIndex::new(0)), WRITE),
+            (Frame::Device(DeviceIndex::new(65535)), READ),
+        ] {
+            let entry = Entry::new(frame, writable);
+            assert_eq!(entry.frame(), Some(frame));
+            assert_eq!(entry.is_writable(), writable);
+        }
+        assert_eq!(Entry::EMPTY.frame(), None);
+    }
+
+    #[test]
+    fn maps_and_finds() -> Result {
+        let mut table = table(510, 4)?;
+        assert_eq!(
+            find(&table, 513 << PAGE_SHIFT),
+            Some((Frame::Device(DeviceIndex::new(513)), WRITE))
+        );
+        assert_eq!(find(&table, 514 << PAGE_SHIFT), None);
+        assert_eq!(table.leaves.values().count(), 2);
+
+        table.map(511 << PAGE_SHIFT, &page(7, READ), &mut Reserve::new()?);
+        assert_eq!(
+            find(&table, 511 << PAGE_SHIFT),
+            Some((Frame::Device(DeviceIndex::new(7)), READ))
+        );
+        assert_eq!(count(&table), 4);
+        Ok(())
+    }
+
+    #[test]
+    fn absence_unmaps() -> Result {
+        let mut table = table(3, 2)?;
+        table.map(3 << PAGE_SHIFT, &Mapping::Absent, &mut Reserve::new()?);
+        assert_eq!(find(&table, 3 << PAGE_SHIFT), None);
+        assert_eq!(count(&table), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn no_reserve_maps_nothing() {
+        let mut table = PageTable::<Chunk>::new();
+        table.map(0, &page(1, WRITE), &mut Reserve(None));
+        assert_eq!(count(&table), 0);
+    }
+
+    #[test]
+    fn one_reserve_serves_one_block() -> Result {
+        let mut table = PageTable::<Chunk>::new();
+        let mut reserve = Reserve::new()?;
+        for number in 0..BLOCK_PAGES {
+            table.map(number << PAGE_SHIFT, &page(number, WRITE), &mut reserve);
+        }
+        assert_eq!(count(&table), BLOCK_PAGES);
+        Ok(())
+    }
+
+    #[test]
+    fn invalidates_no_page_too_many() -> Result {
+        let mut table = table(508, 8)?;
+        table.invalidate(510..=512);
+        assert!(find(&table, 509 << PAGE_SHIFT).is_some());
+        assert!(find(&table, 510 << PAGE_SHIFT).is_none());
+        assert!(find(&table, 512 << PAGE_SHIFT).is_none());
+        assert!(find(&table, 513 << PAGE_SHIFT).is_some());
+        assert_eq!(count(&table), 5);
+        Ok(())
+    }
+
+    #[test]
+    fn invalidating_a_block_frees_its_leaf() -> Result {
+        let mut table = table(511, 2)?;
+        table.invalidate(0..=511);
+        assert_eq!(table.leaves.values().count(), 1);
+        assert!(find(&table, 512 << PAGE_SHIFT).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn exit_invalidates_everything() -> Result {
+        let mut table = table(508, 8)?;
+        table.invalidate(0..=usize::MAX >> PAGE_SHIFT);
+        assert!(table.leaves.is_empty());
+        Ok(())
+    }
+}
