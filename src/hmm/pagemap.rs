@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Device-private memory: `struct page` for memory that the CPU cannot address.
+//!
+//! A page of the device is always in one of three hands: the driver's, as a [`FreePage`]; a
+//! migration's, as a [`LockedPage`]; or mm's, mapped somewhere. When mm lets go of it, it comes back
+//! as a `FreePage`. A driver cannot make one, or use one twice.
+//!
+//! Pages point at their pagemap only. No pointer to a process or an open file is kept in them, so
+//! their life has nothing to do with who migrated them.
+//!
+//! C headers: [`include/linux/memremap.h`](srctree/include/linux/memremap.h),
+//! [`include/linux/ioport.h`](srctree/include/linux/ioport.h)
+
+use super::{
+    frame::DeviceIndex,
+    migrate::{
+        self,
+        Fault, //
+    },
+    page::{
+        LockedPage,
+        SystemTarget, //
+    },
+};
+use crate::bindings as shims;
+use core::{
+    marker::PhantomData,
+    pin::Pin,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings,
+    error::from_err_ptr,
+    page::PAGE_SHIFT,
+    prelude::*,
+    sync::{
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
+        Arc, //
+    },
+    types::Opaque, //
+};
+
+/// What a driver does for its device pages.
+pub(crate) trait PagemapOps: Send + Sync + Sized + 'static {
+    /// Takes back a page that nobody uses any more.
+    ///
+    /// Called in atomic context, often with a page table lock held: must not sleep or allocate.
+    fn free(&self, page: FreePage);
+
+    /// Copies the contents of the device page `page` to system memory.
+    ///
+    /// The page is locked and unmapped: neither CPU nor device writes to it. May sleep, but must not
+    /// wait for other pages of a process.
+    fn copy_to_system(&self, page: DeviceIndex, target: &mut SystemTarget);
+}
+
+/// The identity of a device, by which mm tells its private memory from that of others.
+///
+/// # Invariants
+///
+/// Only a [`Pagemap<O>`] has the address of the token as its `owner`. As long as any clone lives,
+/// no other identity has that address.
+pub(crate) struct DeviceOwner<O>(Arc<u8>, PhantomData<fn() -> O>);
+
+impl<O> Clone for DeviceOwner<O> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone(), PhantomData)
+    }
+}
+
+impl<O: PagemapOps> DeviceOwner<O> {
+    /// A new identity.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new() -> Result<Self> {
+        // INVARIANT: The address is that of a new allocation, and `as_raw()` is private to `hmm`.
+        Ok(Self(Arc::new(0, GFP_KERNEL)?, PhantomData))
+    }
+
+    /// The identity as C compares it.
+    pub(super) fn as_raw(&self) -> *mut c_void {
+        core::ptr::from_ref::<u8>(&self.0).cast_mut().cast()
+    }
+
+    /// The pagemap of a device-private page and its place on the device, if it is one of this owner.
+    ///
+    /// # Safety
+    ///
+    /// `page` is a valid device-private page that stays in use (locked, referenced or mapped) for
+    /// `'a`.
+    pub(super) unsafe fn resolve<'a>(
+        &self,
+        page: NonNull<bindings::page>,
+    ) -> Option<(&'a Pagemap<O>, DeviceIndex)> {
+        // SAFETY: Each device-private page has a pagemap, which stays while a page of it is in use.
+        let raw = unsafe { shims::dmirror_shim_page_pgmap(page.as_ptr()) };
+        // SAFETY: `raw` is valid, and `owner` never changes.
+        if unsafe { (*raw).owner } != self.as_raw() {
+            return None;
+        }
+        // SAFETY: By the invariant of `DeviceOwner` this is the pagemap of a `Pagemap<O>`.
+        let pagemap = unsafe { Pagemap::from_raw(raw) };
+        // SAFETY: The page is valid.
+        let number = unsafe { shims::dmirror_shim_page_to_pfn(page.as_ptr()) };
+
+        Some((pagemap, pagemap.index_of(number)))
+    }
+}
+
+/// A free range of physical addresses, taken for memory that has none.
+///
+/// # Invariants
+///
+/// The bytes `start..start + size` are requested in `iomem_resource` by us.
+struct Region {
+    start: u64,
+    size: usize,
+}
+
+impl Region {
+    fn request(size: usize, name: &'static CStr) -> Result<Self> {
+        // SAFETY: `iomem_resource` is a static of the kernel; `name` lives for ever.
+        let resource = from_err_ptr(unsafe {
+            bindings::request_free_mem_region(
+                &raw mut bindings::iomem_resource,
+                size,
+                kernel::str::CStrExt::as_char_ptr(name),
+            )
+        })?;
+        // INVARIANT: The region has just been requested.
+        Ok(Self {
+            // SAFETY: The resource is valid until it is released.
+            start: unsafe { (*resource).start },
+            size,
+        })
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the region is ours; no memory is mapped in it any more.
+        unsafe {
+            bindings::__release_region(
+                &raw mut bindings::iomem_resource,
+                self.start,
+                self.size as u64,
+            )
+        };
+    }
+}
+
+/// A page of the device that nobody uses.
+///
+/// # Invariants
+///
+/// The page `offset` of the pagemap with the number `pagemap` is in nobody else's hands.
+pub(crate) struct FreePage {
+    pagemap: u32,
+    offset: u32,
+}
+
+impl FreePage {
+    /// The number of the page in its pagemap.
+    pub(crate) fn offset(&self) -> usize {
+        self.offset as usize
+    }
+}
+
+/// Numbers the pagemaps, so that a free page is never used in the wrong one.
+static PAGEMAPS: Atomic<u32> = Atomic::new(0);
+
+/// A range of device-private memory.
+///
+/// Dropping it moves all pages that are still in use back to system memory and waits for them, which
+/// may take long.
+///
+/// # Invariants
+///
+/// `raw` is registered by `memremap_pages()` for `pages` pages in `region`, with `OPS` of this type
+/// and the address of `owner`, and is the field of a pinned, fully initialised `Self`.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Pagemap<O: PagemapOps> {
+    #[pin]
+    raw: Opaque<bindings::dev_pagemap>,
+    #[pin]
+    ops: O,
+    owner: DeviceOwner<O>,
+    region: Region,
+    pages: u32,
+    base: DeviceIndex,
+    number: u32,
+    /// Pages from this offset on have never been handed out.
+    fresh: Atomic<u32>,
+    /// Pages that are locked by a migration, or mapped.
+    in_use: Atomic<usize>,
+}
+
+// SAFETY: A pagemap may be unregistered by any thread; `O` is `Send`.
+unsafe impl<O: PagemapOps> Send for Pagemap<O> {}
+// SAFETY: `raw` is not changed after registration; `O` is `Sync`.
+unsafe impl<O: PagemapOps> Sync for Pagemap<O> {}
+
+impl<O: PagemapOps> Pagemap<O> {
+    const OPS: &'static bindings::dev_pagemap_ops = &bindings::dev_pagemap_ops {
+        folio_free: Some(Self::folio_free),
+        migrate_to_ram: Some(Self::migrate_to_ram),
+        memory_failure: None,
+        folio_split: None,
+    };
+
+    /// Registers `pages` pages of 4 KiB of private memory of the device `owner`. The first of them
+    /// is the page `base` of the device. May sleep long; takes the memory hotplug lock.
+    ///
+    /// # Errors
+    ///
+    /// * [`EINVAL`]: no pages, or a size that memory hotplug cannot handle.
+    /// * [`ERANGE`] or [`EBUSY`]: no free range of physical addresses.
+    /// * [`ENOMEM`].
+    pub(crate) fn new(
+        owner: DeviceOwner<O>,
+        base: DeviceIndex,
+        pages: u32,
+        name: &'static CStr,
+        ops: impl PinInit<O, Error>,
+    ) -> impl PinInit<Self, Error> {
+        try_pin_init!(&this in Self {
+            ops <- ops,
+            owner,
+            region: Region::request((pages as usize) << PAGE_SHIFT, name)?,
+            pages,
+            base,
+            number: PAGEMAPS.fetch_add(1, Relaxed),
+            fresh: Atomic::new(0),
+            in_use: Atomic::new(0),
+            // INVARIANT: Last, so that callbacks find the whole.
+            raw <- Opaque::try_ffi_init(|slot: *mut bindings::dev_pagemap| {
+                // SAFETY: `region` and `owner` have been initialised above.
+                let (start, size, owner) = unsafe {
+                    let this = this.as_ptr();
+                    ((*this).region.start, (*this).region.size as u64, (*this).owner.as_raw())
+                };
+                // SAFETY: `slot` is valid for writes, and zeroes are a valid `dev_pagemap`.
+                let pagemap = unsafe {
+                    slot.write_bytes(0, 1);
+                    &mut *slot
+                };
+                pagemap.type_ = bindings::memory_type_MEMORY_DEVICE_PRIVATE;
+                pagemap.ops = Self::OPS;
+                pagemap.owner = owner;
+                pagemap.nr_range = 1;
+                // SAFETY: With `nr_range` 1 the member `range` of the union is the one in use.
+                *unsafe { pagemap.__bindgen_anon_1.range.as_mut() } = bindings::range {
+                    start,
+                    end: start + size - 1,
+                };
+                // SAFETY: `slot` is initialised; the range is ours; the destructor undoes this.
+                from_err_ptr(unsafe { bindings::memremap_pages(slot, bindings::NUMA_NO_NODE) })?;
+                Ok::<(), Error>(())
+            }),
+        })
+    }
+
+    /// The driver's part.
+    pub(crate) fn ops(&self) -> &O {
+        &self.ops
+    }
+
+    /// A page that has never been used, while there are any.
+    pub(crate) fn fresh_page(&self) -> Option<FreePage> {
+        let mut offset = self.fresh.load(Relaxed);
+        loop {
+            if offset >= self.pages {
+                return None;
+            }
+            match self.fresh.cmpxchg(offset, offset + 1, Relaxed) {
+                // INVARIANT: Each offset is handed out once, and the page was never used.
+                Ok(_) => {
+                    return Some(FreePage {
+                        pagemap: self.number,
+                        offset,
+                    })
+                }
+                Err(now) => offset = now,
+            }
+        }
+    }
+
+    /// How many pages have never been used.
+    pub(crate) fn fresh_pages(&self) -> usize {
+        (self.pages - self.fresh.load(Relaxed)) as usize
+    }
+
+    /// Puts a free page to use: the page is locked, and unmapped as yet. Does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if it is a page of another pagemap.
+    pub(crate) fn lock_page(&self, page: FreePage) -> Result<LockedPage> {
+        if page.pagemap != self.number {
+            return Err(EINVAL);
+        }
+        let number = self.first_pfn() + page.offset as usize;
+        // SAFETY: Pages of a registered pagemap have a `struct page`.
+        let raw = unsafe { shims::dmirror_shim_pfn_to_page(number) };
+        self.in_use.fetch_add(1, Relaxed);
+        // SAFETY: By the invariant of `FreePage` nobody uses the page. The pagemap is registered.
+        unsafe { bindings::zone_device_page_init(raw, self.raw.get(), 0) };
+        // SAFETY: The call has locked the page and taken one reference, both of which are ours.
+        Ok(unsafe { LockedPage::from_raw(NonNull::new_unchecked(raw)) })
+    }
+
+    pub(super) fn owner(&self) -> &DeviceOwner<O> {
+        &self.owner
+    }
+
+    /// How many pages are in use: locked by a migration, or mapped.
+    pub(super) fn in_use(&self) -> usize {
+        self.in_use.load(Relaxed)
+    }
+
+    /// The frames that have ever been in use: first frame and count of batches of at most `batch`.
+    pub(super) fn frames(&self, batch: usize) -> impl Iterator<Item = (usize, usize)> {
+        let first = self.first_pfn();
+        let used = self.fresh.load(Relaxed) as usize;
+
+        (0..used)
+            .step_by(batch)
+            .map(move |start| (first + start, (used - start).min(batch)))
+    }
+
+    fn first_pfn(&self) -> usize {
+        (self.region.start >> PAGE_SHIFT) as usize
+    }
+
+    fn index_of(&self, number: usize) -> DeviceIndex {
+        DeviceIndex::new(self.base.number() + (number - self.first_pfn()))
+    }
+
+    /// The pagemap around its C part.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is the `raw` of a `Pagemap<O>` that stays registered for `'a`.
+    unsafe fn from_raw<'a>(raw: *mut bindings::dev_pagemap) -> &'a Self {
+        let raw = Opaque::cast_from(raw.cast_const());
+        // SAFETY: By the safety requirements.
+        unsafe { &*kernel::container_of!(raw.cast_mut(), Self, raw) }
+    }
+
+    /// Called by mm when the last reference to a page has gone.
+    ///
+    /// # Safety
+    ///
+    /// `folio` is a page of a pagemap with `OPS` of this type.
+    unsafe extern "C" fn folio_free(folio: *mut bindings::folio) {
+        let page = folio.cast::<bindings::page>();
+        // SAFETY: The page is valid; the pagemap stays until after this callback.
+        let this = unsafe { Self::from_raw(shims::dmirror_shim_page_pgmap(page)) };
+        // SAFETY: The page is valid.
+        let number = unsafe { shims::dmirror_shim_page_to_pfn(page) };
+
+        this.in_use.fetch_sub(1, Relaxed);
+        this.ops.free(FreePage {
+            // INVARIANT: mm has given up the page.
+            pagemap: this.number,
+            // CAST: There are at most `u32::MAX` pages.
+            offset: (number - this.first_pfn()) as u32,
+        });
+    }
+
+    /// Called by mm when the CPU touches a page of the device.
+    ///
+    /// # Safety
+    ///
+    /// `vmf->page` is a page of a pagemap with `OPS` of this type, locked and referenced; the mmap
+    /// lock is held.
+    unsafe extern "C" fn migrate_to_ram(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: `vmf` is valid, and its page has a pagemap that stays while it is referenced.
+        let this = unsafe { Self::from_raw(shims::dmirror_shim_page_pgmap((*vmf).page)) };
+        // SAFETY: By the safety requirements of this callback.
+        let fault = unsafe { Fault::new(vmf, &this.owner) };
+
+        migrate::serve_fault(fault)
+    }
+}
+
+#[pinned_drop]
+impl<O: PagemapOps> PinnedDrop for Pagemap<O> {
+    fn drop(self: Pin<&mut Self>) {
+        migrate::evict(&self);
+        // SAFETY: By the type invariant the pagemap is registered. This waits until the last page
+        // has come back, and for `folio_free` on it.
+        unsafe { bindings::memunmap_pages(self.raw.get()) };
+    }
+}
