@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The device reads and writes memory, and tells where pages are.
+//!
+//! Data go straight between the page and the caller's buffer, with page faults disabled: the notifier
+//! lock is held meanwhile, and a fault on the buffer may need it. If the buffer is not there, the lock
+//! is dropped, the buffer faulted in, and the page copied again.
+
+use crate::{
+    hmm::{
+        frame::Frame,
+        mm::killed,
+        notifier::{
+            Access,
+            Active,
+            Locked,
+            Mapping,
+            PfnBuffer,
+            Validated, //
+        },
+        page::{
+            fault_in_user,
+            DevicePtr, //
+        },
+        range::{
+            PageRange,
+            BLOCK_PAGES, //
+        },
+        table::{
+            Reserve,
+            Target,
+            Translation, //
+        }, //
+    },
+    ioctl::{
+        Progress,
+        Request, //
+    },
+    memory::DeviceMemory,
+    mirror::Table,
+    transfer,
+    uapi::snapshot as bits,
+};
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
+};
+
+/// Pages copied in one hold of the notifier lock; what a change of the address space may wait for.
+const PAGES_PER_LOCK: usize = 16;
+
+/// How often the pages of a block may be taken away again before the device gives up.
+const MAX_RETRIES: usize = 1000;
+
+/// The way that the data go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// From memory to the caller's buffer.
+    Read,
+    /// From the caller's buffer to memory.
+    Write,
+}
+
+impl Direction {
+    const fn access(self) -> Access {
+        match self {
+            Self::Read => Access::Read,
+            Self::Write => Access::Write,
+        }
+    }
+}
+
+/// Why copying stopped.
+enum Stop {
+    /// All is done.
+    Done,
+    /// The device does not find the page at this address, or may not write it.
+    Missing(usize),
+    /// The caller's buffer at this address is not there.
+    Buffer(UserPtr),
+}
+
+/// Reads or writes the pages of `request`, faulting them as needed.
+///
+/// # Errors
+///
+/// Those of [`Active::fault`]; [`EFAULT`] also for a bad buffer; [`EBUSY`] if pages are taken away
+/// faster than the device can use them.
+pub(crate) fn copy(
+    active: &mut Active<'_, Table>,
+    memory: &DeviceMemory,
+    direction: Direction,
+    request: &Request,
+    progress: &mut Progress,
+) -> Result {
+    let mut pfns = PfnBuffer::new()?;
+    // Where the run of missing pages ends that the device faulted last.
+    let mut faulted_to = 0;
+
+    for block in request.range.blocks() {
+        let mut rest = Some(block);
+        let mut retries = 0;
+
+        while let Some(range) = rest {
+            if killed() {
+                return Err(EINTR);
+            }
+            if retries > MAX_RETRIES {
+                return Err(EBUSY);
+            }
+            let piece = range.first_pages(PAGES_PER_LOCK);
+            let (done, stop) = copy_piece(&active.lock(), memory, direction, request, piece);
+
+            progress.pages += done;
+            rest = range.skip_pages(done);
+            match stop {
+                Stop::Done => retries = 0,
+                Stop::Buffer(pointer) => {
+                    fault_in_user(pointer, direction == Direction::Read)?;
+                    retries += 1;
+                }
+                Stop::Missing(address) => {
+                    if address > faulted_to || progress.faults == 0 {
+                        progress.faults += 1;
+                    }
+                    faulted_to = range.end();
+                    fault_in(active, memory, direction, rest.unwrap_or(range), &mut pfns)?;
+                    retries += 1;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Copies the pages of `piece` for as long as the device finds them. Does not sleep.
+fn copy_piece(
+    table: &Locked<'_, Table>,
+    memory: &DeviceMemory,
+    direction: Direction,
+    request: &Request,
+    piece: PageRange,
+) -> (usize, Stop) {
+    for (done, address) in piece.addresses().enumerate() {
+        let Some(page) = table
+            .get(address)
+            .filter(|page| direction == Direction::Read || page.is_writable())
+        else {
+            return (done, Stop::Missing(address));
+        };
+        let buffer = request.buffer_at(address, PAGE_SIZE);
+        if copy_page(&page, memory, direction, buffer).is_err() {
+            return (done, Stop::Buffer(buffer));
+        }
+    }
+    (piece.pages(), Stop::Done)
+}
+
+/// Copies one page that the device has found. Does not sleep.
+///
+/// # Errors
+///
+/// [`EFAULT`] if the buffer is not there now.
+pub(crate) fn copy_page(
+    page: &Translation<'_>,
+    memory: &DeviceMemory,
+    direction: Direction,
+    buffer: UserPtr,
+) -> Result {
+    let transfer = |page: DevicePtr<'_>| match direction {
+        Direction::Read => page.copy_to_user(buffer),
+        Direction::Write => page.copy_from_user(buffer),
+    };
+    let result = match page.target() {
+        Target::System(page) => transfer(page),
+        Target::Device(index) => memory
+            .with_contents(index, |contents| transfer(contents.into()))
+            .unwrap_or(Err(EIO)),
+    };
+    if direction == Direction::Write {
+        // Even after a failure: part of the page may have been written.
+        page.mark_dirty();
+    }
+    result
+}
+
+/// Makes the pages of `range` present for the device, and enters them into its table.
+fn fault_in(
+    active: &mut Active<'_, Table>,
+    memory: &DeviceMemory,
+    direction: Direction,
+    range: PageRange,
+    pfns: &mut PfnBuffer,
+) -> Result {
+    let mut reserve = Reserve::new()?;
+    let Ok(found) = active.fault(range, direction.access(), pfns)?.validate() else {
+        return Ok(());
+    };
+    if found.mappings().any(|(_, page)| page == Mapping::Error) {
+        return Err(EFAULT);
+    }
+    // mm takes a page of our own memory for good even if it is read-only, as after fork(): only a
+    // page in system memory is made writable by a fault.
+    if direction == Direction::Write {
+        if let Some(range) = read_only_device_pages(&found, range) {
+            drop(found);
+            return transfer::to_system(active, memory, range, &mut Progress::default());
+        }
+    }
+    found.publish(&mut reserve, |_| true);
+    Ok(())
+}
+
+/// The first run of pages of our own memory in `range` that may not be written.
+fn read_only_device_pages(found: &Validated<'_, Table>, range: PageRange) -> Option<PageRange> {
+    let read_only = |page: &Mapping| {
+        matches!(
+            page,
+            Mapping::Page {
+                frame: Frame::Device(_),
+                writable: false,
+                ..
+            }
+        )
+    };
+    let mut pages = found.mappings().skip_while(|(_, page)| !read_only(page));
+    let (start, _) = pages.next()?;
+    let count = 1 + pages.take_while(|(_, page)| read_only(page)).count();
+
+    range
+        .clamp(start, range.end())
+        .map(|rest| rest.first_pages(count))
+}
+
+/// Tells where each page of `request` is, one byte a page, without changing anything.
+///
+/// # Errors
+///
+/// Those of [`Active::fault`] for a look; [`EFAULT`] for a bad buffer.
+pub(crate) fn snapshot(
+    active: &mut Active<'_, Table>,
+    request: &Request,
+    progress: &mut Progress,
+) -> Result {
+    let mut pfns = PfnBuffer::new()?;
+
+    for block in request.range.blocks() {
+        let mut bytes = [0; BLOCK_PAGES];
+        look(active, block, &mut pfns, |found| {
+            for (byte, (_, page)) in bytes.iter_mut().zip(found.mappings()) {
+                *byte = snapshot_byte(&page);
+            }
+        })?;
+
+        let bytes = bytes.get(..block.pages()).ok_or(EINVAL)?;
+        UserSlice::new(request.buffer_at(block.start(), 1), bytes.len())
+            .writer()
+            .write_slice(bytes)?;
+        progress.pages += block.pages();
+    }
+    Ok(())
+}
+
+/// Calls `then` with where the pages of `range` are, without faulting them. The notifier lock is held
+/// meanwhile.
+///
+/// # Errors
+///
+/// [`EINTR`] if killed, [`EBUSY`] if they change for too long.
+pub(crate) fn look<R>(
+    active: &mut Active<'_, Table>,
+    range: PageRange,
+    pfns: &mut PfnBuffer,
+    then: impl FnOnce(Validated<'_, Table>) -> R,
+) -> Result<R> {
+    for _ in 0..MAX_RETRIES {
+        if killed() {
+            return Err(EINTR);
+        }
+        if let Ok(found) = active.fault(range, Access::Look, pfns)?.validate() {
+            return Ok(then(found));
+        }
+    }
+    Err(EBUSY)
+}
+
+/// The byte of a snapshot for one page.
+fn snapshot_byte(page: &Mapping) -> u8 {
+    const PMD_ORDER: usize = 9;
+    const PUD_ORDER: usize = 18;
+
+    let Mapping::Page {
+        frame,
+        writable,
+        order,
+        zero,
+    } = *page
+    else {
+        return match page {
+            Mapping::Error => bits::ERROR,
+            _ => bits::NONE,
+        };
+    };
+    let place = match frame {
+        Frame::Device(_) => bits::DEVICE_LOCAL,
+        Frame::System(_) if zero => bits::ZERO,
+        Frame::System(_) => 0,
+    };
+    let size = match order {
+        PUD_ORDER.. => bits::PUD,
+        PMD_ORDER.. => bits::PMD,
+        _ => 0,
+    };
+    place | size | if writable { bits::WRITE } else { bits::READ }
+}
+
+#[kunit_tests(dmirror_access)]
+mod tests {
+    use super::*;
+    use crate::hmm::frame::DeviceIndex;
+
+    fn device_page(writable: bool, order: usize) -> Mapping {
+        Mapping::Page {
+            frame: Frame::Device(DeviceIndex::new(7)),
+            writable,
+            order,
+            zero: false,
+        }
+    }
+
+    #[test]
+    fn snapshot_bytes_are_those_of_the_c_driver() {
+        assert_eq!(snapshot_byte(&Mapping::Error), 0xff);
+        assert_eq!(snapshot_byte(&Mapping::Absent), 0x00);
+        assert_eq!(snapshot_byte(&device_page(true, 0)), 0x22);
+        assert_eq!(snapshot_byte(&device_page(false, 0)), 0x21);
+        assert_eq!(snapshot_byte(&device_page(true, 9)), 0x26);
+    }
+}

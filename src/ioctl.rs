@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Decoding and dispatch of the ioctls.
+
+use crate::{
+    access,
+    hmm::range::PageRange,
+    mirror::Mirror,
+    transfer,
+    uapi::{
+        self,
+        Command, //
+    },
+};
+use kernel::{
+    prelude::*,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
+};
+
+/// What the device is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Read,
+    Write,
+    ToDevice,
+    ToSystem,
+    Snapshot,
+    Release,
+}
+
+impl Operation {
+    fn decode(command: u32) -> Result<Self> {
+        match command {
+            uapi::READ | uapi::READ_UNLOCKED => Ok(Self::Read),
+            uapi::WRITE => Ok(Self::Write),
+            uapi::MIGRATE_TO_DEV => Ok(Self::ToDevice),
+            uapi::MIGRATE_TO_SYS => Ok(Self::ToSystem),
+            uapi::SNAPSHOT => Ok(Self::Snapshot),
+            uapi::RELEASE => Ok(Self::Release),
+            _ => Err(ENOTTY),
+        }
+    }
+}
+
+/// The addresses of a request: whole pages of the mirrored process, and the caller's buffer.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    /// The pages that the device accesses.
+    pub(crate) range: PageRange,
+    buffer: usize,
+}
+
+impl Request {
+    fn new(command: &Command, task_size: usize) -> Result<Self> {
+        Ok(Self {
+            range: PageRange::new(command.addr, command.npages, task_size)?,
+            buffer: usize::try_from(command.ptr)?,
+        })
+    }
+
+    /// The place in the caller's buffer, `unit` bytes for each page, that belongs to `address`.
+    ///
+    /// It may wrap around: the kernel refuses such addresses when they are accessed.
+    pub(crate) fn buffer_at(&self, address: usize, unit: usize) -> UserPtr {
+        let index = (address - self.range.start()) / kernel::page::PAGE_SIZE;
+
+        UserPtr::from_addr(self.buffer).wrapping_byte_add(index.wrapping_mul(unit))
+    }
+}
+
+/// What has been done of a request.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// Pages served.
+    pub(crate) pages: usize,
+    /// Faults of the device: runs of pages that it did not find.
+    pub(crate) faults: usize,
+}
+
+/// Serves the ioctl `command` with the argument at the user address `argument`.
+///
+/// The outputs are written on failure too: they tell how far it went.
+pub(crate) fn serve(mirror: &Mirror, command: u32, argument: usize) -> Result<isize> {
+    let operation = Operation::decode(command)?;
+    let argument = UserSlice::new(UserPtr::from_addr(argument), size_of::<Command>());
+    let (mut reader, mut writer) = argument.reader_writer();
+
+    let mut command = Command::default();
+    reader.read_slice(command.as_mut_bytes())?;
+
+    let mut progress = Progress::default();
+    let result = run(mirror, operation, &command, &mut progress);
+
+    command.cpages = progress.pages as u64;
+    command.faults = progress.faults as u64;
+    let written = writer.write_slice(command.as_bytes());
+
+    result.and(written).map(|()| 0)
+}
+
+fn run(
+    mirror: &Mirror,
+    operation: Operation,
+    command: &Command,
+    progress: &mut Progress,
+) -> Result {
+    let mut active = mirror.active()?;
+    let memory = mirror.memory();
+
+    if operation == Operation::Release {
+        return transfer::release(&mut active, memory, progress);
+    }
+    let request = Request::new(command, active.task_size())?;
+
+    match operation {
+        Operation::Read => access::copy(
+            &mut active,
+            memory,
+            access::Direction::Read,
+            &request,
+            progress,
+        ),
+        Operation::Write => access::copy(
+            &mut active,
+            memory,
+            access::Direction::Write,
+            &request,
+            progress,
+        ),
+        Operation::Snapshot => access::snapshot(&mut active, &request, progress),
+        Operation::ToDevice => transfer::to_device(&mut active, memory, &request, progress),
+        Operation::ToSystem => transfer::to_system(&mut active, memory, request.range, progress),
+        Operation::Release => Ok(()),
+    }
+}
+
+#[kunit_tests(dmirror_ioctl)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 1 << 47;
+
+    fn command(addr: u64, npages: u64) -> Command {
+        Command {
+            addr,
+            npages,
+            ptr: 0x1000,
+            ..Command::default()
+        }
+    }
+
+    #[test]
+    fn knows_the_numbers_of_the_c_driver() {
+        assert_eq!(Operation::decode(0xc028_4800), Ok(Operation::Read));
+        assert_eq!(Operation::decode(0xc028_4801), Ok(Operation::Write));
+        assert_eq!(Operation::decode(0xc028_4802), Ok(Operation::ToDevice));
+        assert_eq!(Operation::decode(0xc028_4803), Ok(Operation::ToSystem));
+        assert_eq!(Operation::decode(0xc028_4804), Ok(Operation::Snapshot));
+        assert_eq!(Operation::decode(0xc028_4807), Ok(Operation::Release));
+        assert_eq!(Operation::decode(0xc028_4809), Ok(Operation::Read));
+    }
+
+    #[test]
+    fn unknown_numbers_are_no_ioctls() {
+        for number in [0, 0x5401, 0xc028_48ff, 0xc020_4800, u32::MAX] {
+            assert_eq!(Operation::decode(number), Err(ENOTTY));
+        }
+    }
+
+    #[test]
+    fn bad_addresses_are_refused() {
+        assert!(Request::new(&command(0x1001, 1), LIMIT).is_err());
+        assert!(Request::new(&command(0x1000, 0), LIMIT).is_err());
+        assert!(Request::new(&command(0x1000, (1 << 52) + 1), LIMIT).is_err());
+        assert!(Request::new(&command(LIMIT as u64, 1), LIMIT).is_err());
+        assert!(Request::new(&command(0x1000, 1), LIMIT).is_ok());
+    }
+
+    #[test]
+    fn buffer_follows_the_pages() -> Result {
+        let request = Request::new(&command(0x10000, 4), LIMIT)?;
+        let at = |address, unit| request.buffer_at(address, unit).as_const_ptr() as usize;
+
+        assert_eq!(at(0x10000, 4096), 0x1000);
+        assert_eq!(at(0x13000, 4096), 0x4000);
+        assert_eq!(at(0x13000, 1), 0x1003);
+        Ok(())
+    }
+}

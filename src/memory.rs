@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The memory of a device.
+//!
+//! Device-private pages have no memory of their own that a test could use: the bytes are kept in
+//! ordinary kernel pages, one for each device page in use, found by the place of the device page.
+//!
+//! # Lock order
+//!
+//! `grow` comes before everything and is never taken with the mmap lock held. [`Chunk`]'s lock is
+//! the last of all: mm frees pages with a page table lock held, and so nothing is allocated, freed or
+//! waited for under it.
+
+use crate::hmm::{
+    frame::DeviceIndex,
+    page::{
+        LockedPage,
+        SystemTarget, //
+    },
+    pagemap::{
+        DeviceOwner,
+        FreePage,
+        Pagemap,
+        PagemapOps, //
+    },
+};
+use kernel::{
+    new_mutex,
+    new_spinlock,
+    page::Page,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex,
+        SetOnce,
+        SpinLock, //
+    }, //
+};
+
+/// Pages of one chunk (256 MiB).
+const CHUNK_PAGES: usize = 1 << 16;
+
+/// The most chunks that a device may have (4 GiB).
+const MAX_CHUNKS: usize = 16;
+
+/// The memory of one device: chunks, registered when they are first needed.
+#[pin_data]
+pub(crate) struct DeviceMemory {
+    owner: DeviceOwner<Chunk>,
+    chunks: [SetOnce<Pin<KBox<Pagemap<Chunk>>>>; MAX_CHUNKS],
+    /// Held while a chunk is added.
+    #[pin]
+    grow: Mutex<()>,
+}
+
+impl DeviceMemory {
+    /// The memory of a new device, with its first chunk. May sleep long.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Pagemap::new`].
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        let memory = Arc::pin_init(
+            try_pin_init!(Self {
+                owner: DeviceOwner::new()?,
+                chunks: [const { SetOnce::new() }; MAX_CHUNKS],
+                grow <- new_mutex!((), "DeviceMemory::grow"),
+            }? Error),
+            GFP_KERNEL,
+        )?;
+        memory.add_chunk()?;
+        Ok(memory)
+    }
+
+    /// By what mm knows the memory of this device.
+    pub(crate) fn owner(&self) -> &DeviceOwner<Chunk> {
+        &self.owner
+    }
+
+    /// Sees to it that `count` pages are free, if the device is not full. May sleep long; no lock
+    /// may be held. Others may be faster to use them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Pagemap::new`], when the last chunk is full and no other can be had.
+    pub(crate) fn make_room(&self, count: usize) -> Result {
+        if self.has_room(count) {
+            return Ok(());
+        }
+        let _guard = self.grow.lock();
+        if self.has_room(count) {
+            return Ok(());
+        }
+        self.add_chunk()
+    }
+
+    /// Puts `contents` into a free device page. `None` if the device is full. Does not sleep.
+    pub(crate) fn store(&self, contents: Page) -> Option<LockedPage> {
+        let mut contents = contents;
+        for chunk in self.chunks() {
+            match chunk.ops().take(chunk, contents) {
+                Ok(page) => return chunk.lock_page(page).ok(),
+                Err(back) => contents = back,
+            }
+        }
+        None
+    }
+
+    /// Lends the contents of the device page `index` to `access`, which must not sleep. `None` if the
+    /// page is not in use.
+    pub(crate) fn with_contents<R>(
+        &self,
+        index: DeviceIndex,
+        access: impl FnOnce(&Page) -> R,
+    ) -> Option<R> {
+        let chunk = self.chunks.get(index.number() / CHUNK_PAGES)?.as_ref()?;
+        chunk.ops().with_contents(index, access)
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = &Pagemap<Chunk>> {
+        self.chunks
+            .iter()
+            .map_while(|chunk| chunk.as_ref().map(|chunk| &**chunk))
+    }
+
+    fn has_room(&self, count: usize) -> bool {
+        let free = self
+            .chunks()
+            .map(|chunk| chunk.fresh_pages() + chunk.ops().free_pages())
+            .sum::<usize>();
+        free >= count
+    }
+
+    /// Adds a chunk; a device with all its chunks stays as it is. Call with `grow` held.
+    fn add_chunk(&self) -> Result {
+        let number = self.chunks().count();
+        let Some(slot) = self.chunks.get(number) else {
+            return Ok(());
+        };
+        let chunk = KBox::pin_init(
+            Pagemap::new(
+                self.owner.clone(),
+                DeviceIndex::new(number * CHUNK_PAGES),
+                CHUNK_PAGES as u32,
+                c"dmirror device memory",
+                Chunk::new(),
+            ),
+            GFP_KERNEL,
+        )?;
+        slot.populate(chunk);
+        Ok(())
+    }
+}
+
+/// What is known of the pages of one chunk.
+#[pin_data]
+pub(crate) struct Chunk {
+    #[pin]
+    pages: SpinLock<Pages>,
+}
+
+struct Pages {
+    /// Pages that have been used before, and are free again.
+    free: KVVec<FreePage>,
+    /// The contents of each page in use.
+    contents: KVVec<Option<Page>>,
+}
+
+impl Chunk {
+    fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            pages <- {
+                let free = KVVec::with_capacity(CHUNK_PAGES, GFP_KERNEL)?;
+                let mut contents = KVVec::with_capacity(CHUNK_PAGES, GFP_KERNEL)?;
+                for _ in 0..CHUNK_PAGES {
+                    contents.push_within_capacity(None).map_err(|_| ENOMEM)?;
+                }
+                new_spinlock!(Pages { free, contents }, "Chunk::pages")
+            },
+        })
+    }
+
+    fn free_pages(&self) -> usize {
+        self.pages.lock().free.len()
+    }
+
+    /// Takes a free page and gives it contents, or gives the contents back.
+    fn take(
+        &self,
+        pagemap: &Pagemap<Self>,
+        contents: Page,
+    ) -> core::result::Result<FreePage, Page> {
+        let mut pages = self.pages.lock();
+        let Some(page) = pages.free.pop().or_else(|| pagemap.fresh_page()) else {
+            return Err(contents);
+        };
+        match pages.contents.get_mut(page.offset()) {
+            Some(slot) => *slot = Some(contents),
+            None => return Err(contents),
+        }
+        Ok(page)
+    }
+
+    fn with_contents<R>(&self, index: DeviceIndex, access: impl FnOnce(&Page) -> R) -> Option<R> {
+        let pages = self.pages.lock();
+        let contents = pages.contents.get(index.number() % CHUNK_PAGES)?;
+        contents.as_ref().map(access)
+    }
+}
+
+impl PagemapOps for Chunk {
+    fn free(&self, page: FreePage) {
+        let mut pages = self.pages.lock();
+        let contents = pages
+            .contents
+            .get_mut(page.offset())
+            .and_then(|slot| slot.take());
+        // There is room: `free` was made for all pages of the chunk.
+        let _ = pages.free.push_within_capacity(page);
+        drop(pages);
+        drop(contents);
+    }
+
+    fn copy_to_system(&self, page: DeviceIndex, target: &mut SystemTarget) {
+        self.with_contents(page, |contents| target.copy_from(contents));
+    }
+}

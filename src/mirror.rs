@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The mirror of one process: what an open file of the device is.
+
+use crate::{
+    hmm::{
+        minor::MinorDevice,
+        notifier::{
+            Active,
+            IntervalNotifier, //
+        },
+        table::PageTable, //
+    },
+    ioctl,
+    memory::{
+        Chunk,
+        DeviceMemory, //
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// The page table of our devices.
+pub(crate) type Table = PageTable<Chunk>;
+
+/// An open file: mirrors the address space of the process that opened it, for as long as it is open.
+///
+/// A file that is handed to another process keeps mirroring the one that opened it.
+#[pin_data]
+pub(crate) struct Mirror {
+    #[pin]
+    notifier: IntervalNotifier<Table>,
+    memory: Arc<DeviceMemory>,
+}
+
+impl Mirror {
+    /// The mirrored address space.
+    ///
+    /// # Errors
+    ///
+    /// [`ESRCH`] once its process has gone.
+    pub(crate) fn active(&self) -> Result<Active<'_, Table>> {
+        self.notifier.active()
+    }
+
+    /// The memory of the device.
+    pub(crate) fn memory(&self) -> &DeviceMemory {
+        &self.memory
+    }
+}
+
+impl MinorDevice for Mirror {
+    type Data = DeviceMemory;
+    type Ptr = Pin<KBox<Self>>;
+
+    fn open(memory: &Arc<DeviceMemory>) -> Result<Self::Ptr> {
+        let task = current!();
+        let mm = task.mm().ok_or(EINVAL)?;
+
+        KBox::try_pin_init(
+            try_pin_init!(Self {
+                notifier <- IntervalNotifier::new(mm, memory.owner().clone(), Table::new()),
+                memory: memory.clone(),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    fn ioctl(this: Pin<&Self>, command: u32, argument: usize) -> Result<isize> {
+        ioctl::serve(this.get_ref(), command, argument)
+    }
+}

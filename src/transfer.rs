@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages move to the device and back.
+
+use crate::{
+    access::{
+        copy_page,
+        look,
+        Direction, //
+    },
+    hmm::{
+        frame::Frame,
+        migrate::{
+            bring_home,
+            HomePages,
+            MigrateBuffer,
+            Select,
+            Source, //
+        },
+        mm::{
+            has_anonymous_pages,
+            killed, //
+        },
+        notifier::{
+            Active,
+            Mapping,
+            PfnBuffer, //
+        },
+        page::{
+            clear,
+            fault_in_user, //
+        },
+        range::{
+            PageRange,
+            BLOCK_PAGES, //
+        },
+        table::{
+            Reserve,
+            Target, //
+        }, //
+    },
+    ioctl::{
+        Progress,
+        Request, //
+    },
+    memory::{
+        Chunk,
+        DeviceMemory, //
+    },
+    mirror::Table,
+};
+use kernel::{
+    mm::virt::{
+        flags,
+        VmaRef, //
+    },
+    page::{
+        Page,
+        PAGE_SIZE, //
+    },
+    prelude::*, //
+};
+
+/// Moves the pages of `request` to the device, and copies their contents to the caller's buffer.
+///
+/// Pages that cannot move stay as they are. `progress.pages` tells how many pages from the start of
+/// the range are on the device and have been copied.
+///
+/// # Errors
+///
+/// * [`ENOENT`]: not all pages are on the device now.
+/// * [`EINVAL`]: a gap between VMAs, or a VMA that cannot be read or whose pages never move.
+/// * [`EFAULT`]: bad buffer.
+/// * [`EBUSY`], [`EINTR`], [`ENOMEM`]: as for [`Active::fault`].
+pub(crate) fn to_device(
+    active: &mut Active<'_, Table>,
+    memory: &DeviceMemory,
+    request: &Request,
+    progress: &mut Progress,
+) -> Result {
+    let mut pfns = PfnBuffer::new()?;
+    let mut buffer = MigrateBuffer::new()?;
+    let mut contents = KVec::new();
+    let mut missing = false;
+
+    for block in request.range.blocks() {
+        if killed() {
+            return Err(EINTR);
+        }
+        memory.make_room(block.pages())?;
+        while contents.len() < block.pages() {
+            contents.push(
+                Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?,
+                GFP_KERNEL_ACCOUNT,
+            )?;
+        }
+        block_to_device(active, memory, block, &mut contents, &mut buffer)?;
+
+        // Learn where the pages are now, like everyone else: they may have changed again.
+        let mut reserve = Reserve::new()?;
+        look(active, block, &mut pfns, |found| {
+            found.publish(&mut reserve, is_on_device)
+        })?;
+
+        if !missing {
+            let copied = read_back(active, memory, request, block)?;
+            progress.pages += copied;
+            missing = copied < block.pages();
+        }
+    }
+    if missing {
+        Err(ENOENT)
+    } else {
+        Ok(())
+    }
+}
+
+/// Moves what can be moved of one block; `contents` holds a page for each page of it.
+fn block_to_device(
+    active: &mut Active<'_, Table>,
+    memory: &DeviceMemory,
+    block: PageRange,
+    contents: &mut KVec<Page>,
+    buffer: &mut MigrateBuffer,
+) -> Result {
+    let mmap = active.mmap_read()?;
+    let mut rest = Some(block);
+
+    while let Some(range) = rest {
+        let vma = mmap.vma_at(range.start()).ok_or(EINVAL)?;
+        if vma.flags() & flags::READ == 0 {
+            return Err(EINVAL);
+        }
+        let (piece, after) = range.split_at(vma.end());
+        rest = after;
+
+        let mut collected = mmap.migrate(piece, Select::System, memory.owner(), buffer)?;
+        collected.offer(|_, source: Source<'_, Chunk>| {
+            let mut page = contents.pop()?;
+            match source {
+                Source::Hole => clear(&mut page),
+                Source::System(source) => source.copy_to(&mut page),
+                Source::Device(..) => return None,
+            }
+            memory.store(page)
+        });
+        let _ = collected.commit();
+    }
+    Ok(())
+}
+
+fn is_on_device(page: &Mapping) -> bool {
+    matches!(
+        page,
+        Mapping::Page {
+            frame: Frame::Device(_),
+            ..
+        }
+    )
+}
+
+/// Copies the pages of `block` to the caller's buffer, up to the first that is not on the device.
+/// Returns how many.
+fn read_back(
+    active: &mut Active<'_, Table>,
+    memory: &DeviceMemory,
+    request: &Request,
+    block: PageRange,
+) -> Result<usize> {
+    for (done, address) in block.addresses().enumerate() {
+        let buffer = request.buffer_at(address, PAGE_SIZE);
+        loop {
+            if killed() {
+                return Err(EINTR);
+            }
+            let table = active.lock();
+            let Some(page) = table
+                .get(address)
+                .filter(|page| matches!(page.target(), Target::Device(_)))
+            else {
+                return Ok(done);
+            };
+            if copy_page(&page, memory, Direction::Read, buffer).is_ok() {
+                break;
+            }
+            drop(table);
+            fault_in_user(buffer, true)?;
+        }
+    }
+    Ok(block.pages())
+}
+
+/// Moves those pages of `range` back to system memory that are on the device.
+///
+/// # Errors
+///
+/// * [`EINVAL`]: a gap between VMAs, or a VMA whose pages are never on a device.
+/// * [`EINTR`], [`ENOMEM`].
+pub(crate) fn to_system(
+    active: &mut Active<'_, Table>,
+    memory: &DeviceMemory,
+    range: PageRange,
+    progress: &mut Progress,
+) -> Result {
+    let mut home = Home::new()?;
+    let mut rest = Some(range);
+
+    while let Some(range) = rest {
+        rest = home.step(active, memory, range, progress, |_| true)?;
+    }
+    Ok(())
+}
+
+/// Moves all pages of the process back to system memory that are on the device.
+///
+/// # Errors
+///
+/// [`EINTR`], [`ENOMEM`].
+pub(crate) fn release(
+    active: &mut Active<'_, Table>,
+    memory: &DeviceMemory,
+    progress: &mut Progress,
+) -> Result {
+    let mut home = Home::new()?;
+    let mut next = 0;
+
+    loop {
+        // The address space may change between the steps; each looks anew.
+        let Some((start, end)) = next_candidate(active, next)? else {
+            return Ok(());
+        };
+        next = end;
+        let whole = PageRange::new(start as u64, ((end - start) / PAGE_SIZE) as u64, usize::MAX)?;
+        let mut rest = Some(whole);
+
+        while let Some(range) = rest {
+            rest = match home.step(active, memory, range, progress, has_anonymous_pages) {
+                // Unmapped meanwhile.
+                Err(error) if error == EINVAL => None,
+                result => result?,
+            };
+        }
+    }
+}
+
+/// The first VMA at or above `from` that may hold device pages.
+fn next_candidate(
+    active: &mut Active<'_, Table>,
+    mut from: usize,
+) -> Result<Option<(usize, usize)>> {
+    let mmap = active.mmap_read()?;
+
+    while let Some(vma) = mmap.find_vma(from) {
+        if has_anonymous_pages(vma) {
+            return Ok(Some((vma.start().max(from), vma.end())));
+        }
+        from = vma.end();
+    }
+    Ok(None)
+}
+
+/// What moving pages home needs, kept from block to block.
+struct Home {
+    pages: HomePages,
+    buffer: MigrateBuffer,
+}
+
+impl Home {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            pages: HomePages::new(),
+            buffer: MigrateBuffer::new()?,
+        })
+    }
+
+    /// Moves the first piece of `range` that lies in one block and one VMA, if `wanted` wants that
+    /// VMA, and returns what is left.
+    fn step(
+        &mut self,
+        active: &mut Active<'_, Table>,
+        memory: &DeviceMemory,
+        range: PageRange,
+        progress: &mut Progress,
+        wanted: impl FnOnce(&VmaRef) -> bool,
+    ) -> Result<Option<PageRange>> {
+        if killed() {
+            return Err(EINTR);
+        }
+        self.pages.fill(range.pages().min(BLOCK_PAGES))?;
+
+        let mmap = active.mmap_read()?;
+        let vma = mmap.vma_at(range.start()).ok_or(EINVAL)?;
+        let (block, _) = range.split_block();
+        let (piece, _) = block.split_at(vma.end());
+
+        if wanted(vma) {
+            let collected =
+                mmap.migrate(piece, Select::Device, memory.owner(), &mut self.buffer)?;
+            progress.pages += bring_home(collected, || self.pages.take());
+        }
+        Ok(range.skip_pages(piece.pages()))
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The ABI of the ioctls: that of the kernel's C test driver.
+//!
+//! C header: [`lib/test_hmm_uapi.h`](srctree/lib/test_hmm_uapi.h)
+
+use crate::bindings;
+use core::mem::offset_of;
+use kernel::{
+    ioctl::_IOWR,
+    prelude::*, //
+};
+use zerocopy_derive::Immutable;
+
+/// The argument of every ioctl (C: `struct hmm_dmirror_cmd`).
+#[derive(Clone, Copy, Default, FromBytes, Immutable, IntoBytes)]
+#[repr(C)]
+pub(crate) struct Command {
+    /// In: the user address that the device accesses.
+    pub(crate) addr: u64,
+    /// In: where the data of the device go to or come from, in the memory of the caller.
+    pub(crate) ptr: u64,
+    /// In: how many pages of 4 KiB.
+    pub(crate) npages: u64,
+    /// Out: how many pages were served.
+    pub(crate) cpages: u64,
+    /// Out: how many faults the device took.
+    pub(crate) faults: u64,
+}
+
+/// The device reads memory.
+pub(crate) const READ: u32 = _IOWR::<Command>(b'H' as u32, 0x00);
+/// The device writes memory.
+pub(crate) const WRITE: u32 = _IOWR::<Command>(b'H' as u32, 0x01);
+/// Pages move to the device.
+pub(crate) const MIGRATE_TO_DEV: u32 = _IOWR::<Command>(b'H' as u32, 0x02);
+/// Pages move back to system memory.
+pub(crate) const MIGRATE_TO_SYS: u32 = _IOWR::<Command>(b'H' as u32, 0x03);
+/// Where each page is.
+pub(crate) const SNAPSHOT: u32 = _IOWR::<Command>(b'H' as u32, 0x04);
+/// All pages of the process move back to system memory.
+pub(crate) const RELEASE: u32 = _IOWR::<Command>(b'H' as u32, 0x07);
+/// Like [`READ`]; in the C driver, the variant that lets go of the mmap lock.
+pub(crate) const READ_UNLOCKED: u32 = _IOWR::<Command>(b'H' as u32, 0x09);
+
+/// The bits of one byte of a [`SNAPSHOT`].
+pub(crate) mod snapshot {
+    use crate::bindings;
+
+    /// The device cannot access this address.
+    pub(crate) const ERROR: u8 = bindings::HMM_DMIRROR_PROT_ERROR as u8;
+    /// Nothing is mapped.
+    pub(crate) const NONE: u8 = bindings::HMM_DMIRROR_PROT_NONE as u8;
+    /// The page can be read.
+    pub(crate) const READ: u8 = bindings::HMM_DMIRROR_PROT_READ as u8;
+    /// The page can be written.
+    pub(crate) const WRITE: u8 = bindings::HMM_DMIRROR_PROT_WRITE as u8;
+    /// The page is part of a huge page of 2 MiB.
+    pub(crate) const PMD: u8 = bindings::HMM_DMIRROR_PROT_PMD as u8;
+    /// The page is part of a huge page of 1 GiB.
+    pub(crate) const PUD: u8 = bindings::HMM_DMIRROR_PROT_PUD as u8;
+    /// The shared page of zeroes.
+    pub(crate) const ZERO: u8 = bindings::HMM_DMIRROR_PROT_ZERO as u8;
+    /// The page is in the private memory of this device.
+    pub(crate) const DEVICE_LOCAL: u8 = bindings::HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL as u8;
+}
+
+static_assert!(size_of::<Command>() == size_of::<bindings::hmm_dmirror_cmd>());
+static_assert!(offset_of!(Command, addr) == offset_of!(bindings::hmm_dmirror_cmd, addr));
+static_assert!(offset_of!(Command, ptr) == offset_of!(bindings::hmm_dmirror_cmd, ptr));
+static_assert!(offset_of!(Command, npages) == offset_of!(bindings::hmm_dmirror_cmd, npages));
+static_assert!(offset_of!(Command, cpages) == offset_of!(bindings::hmm_dmirror_cmd, cpages));
+static_assert!(offset_of!(Command, faults) == offset_of!(bindings::hmm_dmirror_cmd, faults));
+static_assert!(READ == bindings::dmirror_ioctl_DMIRROR_IOCTL_READ);
+static_assert!(WRITE == bindings::dmirror_ioctl_DMIRROR_IOCTL_WRITE);
+static_assert!(MIGRATE_TO_DEV == bindings::dmirror_ioctl_DMIRROR_IOCTL_MIGRATE_TO_DEV);
+static_assert!(MIGRATE_TO_SYS == bindings::dmirror_ioctl_DMIRROR_IOCTL_MIGRATE_TO_SYS);
+static_assert!(SNAPSHOT == bindings::dmirror_ioctl_DMIRROR_IOCTL_SNAPSHOT);
+static_assert!(RELEASE == bindings::dmirror_ioctl_DMIRROR_IOCTL_RELEASE);
+static_assert!(READ_UNLOCKED == bindings::dmirror_ioctl_DMIRROR_IOCTL_READ_UNLOCKED);
