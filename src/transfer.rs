@@ -68,9 +68,9 @@ use kernel::{
 ///
 /// # Errors
 ///
-/// * [`ENOENT`]: not all pages are on the device now.
-/// * [`EINVAL`]: a gap between VMAs, or a VMA that cannot be read or whose pages never move.
-/// * [`EFAULT`]: bad buffer.
+/// * [`ENOENT`][]: not all pages are on the device now.
+/// * [`EINVAL`][]: a gap between VMAs, or a VMA that cannot be read or whose pages never move.
+/// * [`EFAULT`][]: bad buffer.
 /// * [`EBUSY`], [`EINTR`], [`ENOMEM`]: as for [`Active::fault`].
 pub(crate) fn to_device(
     active: &mut Active<'_, Table>,
@@ -194,7 +194,7 @@ fn read_back(
 ///
 /// # Errors
 ///
-/// * [`EINVAL`]: a gap between VMAs, or a VMA whose pages are never on a device.
+/// * [`EINVAL`][]: a gap between VMAs, or a VMA whose pages are never on a device.
 /// * [`EINTR`], [`ENOMEM`].
 pub(crate) fn to_system(
     active: &mut Active<'_, Table>,

@@ -64,10 +64,10 @@ pub(crate) enum Frame {
 pub(crate) struct HmmPfn(usize);
 
 impl HmmPfn {
-    const VALID: usize = bindings::hmm_pfn_flags_HMM_PFN_VALID as usize;
-    const WRITE: usize = bindings::hmm_pfn_flags_HMM_PFN_WRITE as usize;
-    const ERROR: usize = bindings::hmm_pfn_flags_HMM_PFN_ERROR as usize;
-    const FLAGS: usize = bindings::hmm_pfn_flags_HMM_PFN_FLAGS as usize;
+    const VALID: usize = bindings::hmm_pfn_flags_HMM_PFN_VALID;
+    const WRITE: usize = bindings::hmm_pfn_flags_HMM_PFN_WRITE;
+    const ERROR: usize = bindings::hmm_pfn_flags_HMM_PFN_ERROR;
+    const FLAGS: usize = bindings::hmm_pfn_flags_HMM_PFN_FLAGS;
     const ORDER_SHIFT: u32 = bindings::hmm_pfn_flags_HMM_PFN_ORDER_SHIFT as u32;
     const ORDER_MASK: usize = 0x1f;
 

@@ -192,8 +192,8 @@ impl MmapRead<'_> {
     ///
     /// # Errors
     ///
-    /// * [`E2BIG`]: `range` is longer than the buffer.
-    /// * [`EINVAL`]: not in one VMA, or one of hugetlb, DAX, a device, or special pages.
+    /// * [`E2BIG`][]: `range` is longer than the buffer.
+    /// * [`EINVAL`][]: not in one VMA, or one of hugetlb, DAX, a device, or special pages.
     pub(crate) fn migrate<'a, O: PagemapOps>(
         &'a self,
         range: PageRange,

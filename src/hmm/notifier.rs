@@ -246,12 +246,12 @@ impl<T: Mirrored> Active<'_, T> {
     ///
     /// # Errors
     ///
-    /// * [`E2BIG`]: `range` is longer than the buffer.
-    /// * [`EFAULT`]: asked for access to an address that has no VMA, forbids all access, or cannot
+    /// * [`E2BIG`][]: `range` is longer than the buffer.
+    /// * [`EFAULT`][]: asked for access to an address that has no VMA, forbids all access, or cannot
     ///   be accessed by a device.
-    /// * [`EPERM`]: asked to write where the VMA forbids it.
-    /// * [`EBUSY`]: others changed the range for too long.
-    /// * [`EINTR`]: killed.
+    /// * [`EPERM`][]: asked to write where the VMA forbids it.
+    /// * [`EBUSY`][]: others changed the range for too long.
+    /// * [`EINTR`][]: killed.
     /// * [`ENOMEM`].
     pub(crate) fn fault<'a>(
         &'a mut self,
@@ -269,7 +269,7 @@ impl<T: Mirrored> Active<'_, T> {
             start: range.start(),
             end: range.end(),
             hmm_pfns: pfns.as_mut_ptr(),
-            default_flags: access.request() as usize,
+            default_flags: access.request(),
             pfn_flags_mask: 0,
             dev_private_owner: self.notifier.owner.as_raw(),
         };

@@ -219,7 +219,7 @@ impl<O: PagemapOps> Pagemap<O> {
     ///
     /// # Errors
     ///
-    /// * [`EINVAL`]: no pages, or a size that memory hotplug cannot handle.
+    /// * [`EINVAL`][]: no pages, or a size that memory hotplug cannot handle.
     /// * [`ERANGE`] or [`EBUSY`]: no free range of physical addresses.
     /// * [`ENOMEM`].
     pub(crate) fn new(
