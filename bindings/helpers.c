@@ -59,6 +59,11 @@ bool dmirror_shim_is_zero_pfn(unsigned long pfn)
 	return is_zero_pfn(pfn);
 }
 
+bool dmirror_shim_is_anon(const struct page *page)
+{
+	return folio_test_anon(page_folio(page));
+}
+
 /*
  * Pages of memfd_secret() are taken out of the direct map, and HMM hands them
  * out all the same. They are never anonymous, which spares the common case the
@@ -70,7 +75,7 @@ bool dmirror_shim_in_direct_map(struct page *page)
 	unsigned int level;
 	pte_t *pte;
 
-	if (PageAnon(page))
+	if (dmirror_shim_is_anon(page))
 		return true;
 	pte = lookup_address((unsigned long)page_address(page), &level);
 	return pte && (pte_val(*pte) & _PAGE_PRESENT);

@@ -28,6 +28,7 @@ unsigned long dmirror_shim_page_to_pfn(const struct page *page);
 bool dmirror_shim_is_device_private(const struct page *page);
 struct dev_pagemap *dmirror_shim_page_pgmap(const struct page *page);
 bool dmirror_shim_is_zero_pfn(unsigned long pfn);
+bool dmirror_shim_is_anon(const struct page *page);
 bool dmirror_shim_in_direct_map(struct page *page);
 struct page *dmirror_shim_alloc_movable_page(void);
 void dmirror_shim_lock_page(struct page *page);

@@ -300,7 +300,9 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
     }
 }
 
-/// Where the entry `src` comes from; `None` for a page of somebody else's device.
+/// Where the entry `src` comes from; `None` for a page that will not move: one of somebody else's
+/// device, or of a file or shared memory, which mm collects and then refuses. The contents of the
+/// latter may even be out of the kernel's reach (`memfd_secret()`).
 ///
 /// # Safety
 ///
@@ -320,9 +322,12 @@ unsafe fn source<'a, O: PagemapOps>(
         // SAFETY: The page is device-private, and in use for `'a`.
         let (pagemap, index) = unsafe { owner.resolve(page) }?;
         Some(Source::Device(pagemap.ops(), index))
-    } else {
-        // SAFETY: The page is of system memory, and valid for `'a`.
+    // SAFETY: The page is valid.
+    } else if unsafe { shims::dmirror_shim_is_anon(page.as_ptr()) } {
+        // SAFETY: The page is anonymous memory of the system, and valid for `'a`.
         Some(Source::System(unsafe { SourcePage::from_raw(page) }))
+    } else {
+        None
     }
 }
 
