@@ -20,6 +20,8 @@ mod memory;
 #[deny(unsafe_code)]
 mod mirror;
 #[deny(unsafe_code)]
+mod pool;
+#[deny(unsafe_code)]
 mod transfer;
 #[deny(unsafe_code)]
 mod uapi;

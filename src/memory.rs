@@ -11,18 +11,24 @@
 //! the last of all: mm frees pages with a page table lock held, and so nothing is allocated, freed or
 //! waited for under it.
 
-use crate::hmm::{
-    frame::DeviceIndex,
-    page::{
-        LockedPage,
-        SystemTarget, //
+use crate::{
+    hmm::{
+        frame::DeviceIndex,
+        page::{
+            LockedPage,
+            SystemTarget, //
+        },
+        pagemap::{
+            DeviceOwner,
+            FreePage,
+            Pagemap,
+            PagemapOps, //
+        }, //
     },
-    pagemap::{
-        DeviceOwner,
-        FreePage,
-        Pagemap,
-        PagemapOps, //
-    },
+    pool::{
+        Numbered,
+        Pool, //
+    }, //
 };
 use kernel::{
     new_mutex,
@@ -98,7 +104,12 @@ impl DeviceMemory {
     pub(crate) fn store(&self, contents: Page) -> Option<LockedPage> {
         let mut contents = contents;
         for chunk in self.chunks() {
-            match chunk.ops().take(chunk, contents) {
+            let taken = chunk
+                .ops()
+                .pages
+                .lock()
+                .take(|| chunk.fresh_page(), contents);
+            match taken {
                 Ok(page) => return chunk.lock_page(page).ok(),
                 Err(back) => contents = back,
             }
@@ -152,72 +163,43 @@ impl DeviceMemory {
     }
 }
 
-/// What is known of the pages of one chunk.
+/// A range of the device's memory: its free pages, and the contents of the others.
 #[pin_data]
 pub(crate) struct Chunk {
     #[pin]
-    pages: SpinLock<Pages>,
+    pages: SpinLock<Pool<FreePage, Page>>,
 }
 
-struct Pages {
-    /// Pages that have been used before, and are free again.
-    free: KVVec<FreePage>,
-    /// The contents of each page in use.
-    contents: KVVec<Option<Page>>,
+impl Numbered for FreePage {
+    fn number(&self) -> usize {
+        self.offset()
+    }
 }
 
 impl Chunk {
     fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             pages <- {
-                let free = KVVec::with_capacity(CHUNK_PAGES, GFP_KERNEL)?;
-                let mut contents = KVVec::with_capacity(CHUNK_PAGES, GFP_KERNEL)?;
-                for _ in 0..CHUNK_PAGES {
-                    contents.push_within_capacity(None).map_err(|_| ENOMEM)?;
-                }
-                new_spinlock!(Pages { free, contents }, "Chunk::pages")
+                let pool = Pool::new(CHUNK_PAGES)?;
+                new_spinlock!(pool, "Chunk::pages")
             },
         })
     }
 
     fn free_pages(&self) -> usize {
-        self.pages.lock().free.len()
-    }
-
-    /// Takes a free page and gives it contents, or gives the contents back.
-    fn take(
-        &self,
-        pagemap: &Pagemap<Self>,
-        contents: Page,
-    ) -> core::result::Result<FreePage, Page> {
-        let mut pages = self.pages.lock();
-        let Some(page) = pages.free.pop().or_else(|| pagemap.fresh_page()) else {
-            return Err(contents);
-        };
-        match pages.contents.get_mut(page.offset()) {
-            Some(slot) => *slot = Some(contents),
-            None => return Err(contents),
-        }
-        Ok(page)
+        self.pages.lock().free_pages()
     }
 
     fn with_contents<R>(&self, index: DeviceIndex, access: impl FnOnce(&Page) -> R) -> Option<R> {
         let pages = self.pages.lock();
-        let contents = pages.contents.get(index.number() % CHUNK_PAGES)?;
-        contents.as_ref().map(access)
+        pages.get(index.number() % CHUNK_PAGES).map(access)
     }
 }
 
 impl PagemapOps for Chunk {
     fn free(&self, page: FreePage) {
-        let mut pages = self.pages.lock();
-        let contents = pages
-            .contents
-            .get_mut(page.offset())
-            .and_then(|slot| slot.take());
-        // There is room: `free` was made for all pages of the chunk.
-        let _ = pages.free.push_within_capacity(page);
-        drop(pages);
+        let contents = self.pages.lock().put(page);
+        // Not under the lock.
         drop(contents);
     }
 
