@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the selftests share: the device's requests as calls, and memory whose
+ * content tells its place, so that a lost, stale or swapped page is noticed.
+ */
+#ifndef DMIRROR_SELFTESTS_LIB_H
+#define DMIRROR_SELFTESTS_LIB_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include <lib/test_hmm_uapi.h>
+
+#define PAGE	4096UL
+#define WORDS	(PAGE / sizeof(uint64_t))
+
+/* Bytes of SNAPSHOT that the tests expect of a page. */
+#define AT_SYSTEM	HMM_DMIRROR_PROT_WRITE
+#define AT_SYSTEM_RO	HMM_DMIRROR_PROT_READ
+#define AT_DEVICE	(HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL | HMM_DMIRROR_PROT_WRITE)
+#define AT_DEVICE_RO	(HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL | HMM_DMIRROR_PROT_READ)
+#define AT_NOWHERE	HMM_DMIRROR_PROT_NONE
+#define AT_ERROR	HMM_DMIRROR_PROT_ERROR
+
+static inline int dev_open(unsigned int unit)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/hmm_dmirror%u", unit);
+	return open(path, O_RDWR | O_CLOEXEC);
+}
+
+/*
+ * One request. Returns the pages done or -errno; where @faults is given, it
+ * gets the number of fault rounds.
+ */
+static inline long dev_request(int fd, unsigned long request, const void *addr,
+			       uint64_t npages, void *ptr, uint64_t *faults)
+{
+	struct hmm_dmirror_cmd cmd = {
+		.addr = (uintptr_t)addr,
+		.ptr = (uintptr_t)ptr,
+		.npages = npages,
+		/* Garbage, as a caller may leave it: the driver must not add to it. */
+		.cpages = ~0ULL,
+		.faults = ~0ULL,
+	};
+
+	if (ioctl(fd, request, &cmd))
+		return -errno;
+	if (faults)
+		*faults = cmd.faults;
+	return cmd.cpages;
+}
+
+static inline long dev_read(int fd, const void *addr, uint64_t npages, void *buf)
+{
+	return dev_request(fd, HMM_DMIRROR_READ, addr, npages, buf, NULL);
+}
+
+static inline long dev_write(int fd, void *addr, uint64_t npages, void *buf)
+{
+	return dev_request(fd, HMM_DMIRROR_WRITE, addr, npages, buf, NULL);
+}
+
+static inline long dev_snapshot(int fd, const void *addr, uint64_t npages, void *buf)
+{
+	return dev_request(fd, HMM_DMIRROR_SNAPSHOT, addr, npages, buf, NULL);
+}
+
+static inline long dev_take(int fd, void *addr, uint64_t npages, void *buf)
+{
+	return dev_request(fd, HMM_DMIRROR_MIGRATE_TO_DEV, addr, npages, buf, NULL);
+}
+
+static inline long dev_give(int fd, void *addr, uint64_t npages)
+{
+	return dev_request(fd, HMM_DMIRROR_MIGRATE_TO_SYS, addr, npages, NULL, NULL);
+}
+
+static inline long dev_release(int fd, void *addr, uint64_t npages)
+{
+	return dev_request(fd, HMM_DMIRROR_RELEASE, addr, npages, NULL, NULL);
+}
+
+/* Do all @npages pages stand where SNAPSHOT says @where? Shows the first that does not. */
+static inline bool all_at(int fd, const void *addr, size_t npages, unsigned char where)
+{
+	unsigned char map[npages];
+
+	if (dev_snapshot(fd, addr, npages, map) != (long)npages)
+		return false;
+	for (size_t i = 0; i < npages; i++) {
+		if (map[i] == where)
+			continue;
+		printf("# page %zu at %#x, expected %#x\n", i, map[i], where);
+		return false;
+	}
+	return true;
+}
+
+/* Private anonymous memory in small pages. */
+static inline void *map_pages(size_t npages)
+{
+	void *mem = mmap(NULL, npages * PAGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (mem != MAP_FAILED)
+		madvise(mem, npages * PAGE, MADV_NOHUGEPAGE);
+	return mem;
+}
+
+/* Page k of a filled range gets the contents number @seed + k. */
+static inline void fill(void *mem, size_t npages, uint64_t seed)
+{
+	uint64_t *word = mem;
+
+	for (size_t i = 0; i < npages * WORDS; i++)
+		word[i] = (seed + i / WORDS) * WORDS + i % WORDS;
+}
+
+static inline bool holds(const void *mem, size_t npages, uint64_t seed)
+{
+	const uint64_t *word = mem;
+
+	for (size_t i = 0; i < npages * WORDS; i++) {
+		uint64_t want = (seed + i / WORDS) * WORDS + i % WORDS;
+
+		if (word[i] == want)
+			continue;
+		printf("# page %zu, word %zu: %#llx, expected %#llx\n", i / WORDS, i % WORDS,
+		       (unsigned long long)word[i], (unsigned long long)want);
+		return false;
+	}
+	return true;
+}
+
+static inline bool is_zero(const void *mem, size_t npages)
+{
+	const uint64_t *word = mem;
+
+	for (size_t i = 0; i < npages * WORDS; i++) {
+		if (!word[i])
+			continue;
+		printf("# page %zu, word %zu: %#llx, expected zero\n", i / WORDS, i % WORDS,
+		       (unsigned long long)word[i]);
+		return false;
+	}
+	return true;
+}
+
+#endif

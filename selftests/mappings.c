@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Mappings that are not private anonymous memory in small pages: what the device
+ * may do with each, and that it leaves alone what it must not touch.
+ */
+#include <kselftest_harness.h>
+
+#include <sys/syscall.h>
+
+#include "lib.h"
+
+#define HUGE	(2UL << 20)
+#define SEED	1000
+#define OTHER	2000
+
+FIXTURE(mappings)
+{
+	int fd;
+	char *buf;	/* a huge page's worth */
+};
+
+FIXTURE_SETUP(mappings)
+{
+	self->fd = dev_open(0);
+	ASSERT_GE(self->fd, 0);
+	self->buf = map_pages(HUGE / PAGE);
+	ASSERT_NE(self->buf, MAP_FAILED);
+}
+
+FIXTURE_TEARDOWN(mappings)
+{
+	ASSERT_EQ(close(self->fd), 0);
+}
+
+/* Every way in which the device shares memory that does not move. */
+static void stays_at_home(struct __test_metadata *_metadata, int fd, char *mem,
+			  size_t npages, char *buf, long refused, unsigned char where)
+{
+	fill(mem, npages, SEED);
+	EXPECT_EQ(dev_take(fd, mem, npages, buf), refused);
+	EXPECT_TRUE(all_at(fd, mem, npages, where));
+	EXPECT_EQ(dev_read(fd, mem, npages, buf), npages);
+	EXPECT_TRUE(holds(buf, npages, SEED));
+	fill(buf, npages, OTHER);
+	EXPECT_EQ(dev_write(fd, mem, npages, buf), npages);
+	EXPECT_TRUE(holds(mem, npages, OTHER));
+}
+
+TEST_F(mappings, shared_anonymous)
+{
+	char *mem = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_NE(mem, MAP_FAILED);
+	stays_at_home(_metadata, self->fd, mem, 4, self->buf, -ENOENT, AT_SYSTEM);
+}
+
+TEST_F(mappings, hugetlb)
+{
+	char *mem = mmap(NULL, HUGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+
+	ASSERT_NE(mem, MAP_FAILED);
+	stays_at_home(_metadata, self->fd, mem, HUGE / PAGE, self->buf, -EINVAL,
+		      AT_SYSTEM | HMM_DMIRROR_PROT_PMD);
+}
+
+/* A transparent huge page moves, in whatever pieces. */
+TEST_F(mappings, huge_page)
+{
+	char *room = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *mem = (char *)(((uintptr_t)room + HUGE - 1) & ~(HUGE - 1));
+
+	ASSERT_NE(room, MAP_FAILED);
+	ASSERT_EQ(madvise(mem, HUGE, MADV_HUGEPAGE), 0);
+	fill(mem, HUGE / PAGE, SEED);
+	ASSERT_TRUE(all_at(self->fd, mem, HUGE / PAGE, AT_SYSTEM | HMM_DMIRROR_PROT_PMD));
+
+	/* A part of it, first. */
+	EXPECT_EQ(dev_take(self->fd, mem + 8 * PAGE, 8, self->buf), 8);
+	EXPECT_TRUE(holds(self->buf, 8, SEED + 8));
+	EXPECT_EQ(dev_take(self->fd, mem, HUGE / PAGE, self->buf), HUGE / PAGE);
+	EXPECT_TRUE(holds(self->buf, HUGE / PAGE, SEED));
+	fill(self->buf, HUGE / PAGE, OTHER);
+	EXPECT_EQ(dev_write(self->fd, mem, HUGE / PAGE, self->buf), HUGE / PAGE);
+	EXPECT_TRUE(holds(mem, HUGE / PAGE, OTHER));
+}
+
+/* Pages of the kernel's own that a process sees ([vvar]) are nothing for a device. */
+TEST_F(mappings, kernel_pages)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned char map = 0;
+	char line[256];
+	void *mem = NULL;
+
+	ASSERT_NE(maps, NULL);
+	while (!mem && fgets(line, sizeof(line), maps)) {
+		if (strstr(line, "[vvar]"))
+			ASSERT_EQ(sscanf(line, "%p", &mem), 1);
+	}
+	fclose(maps);
+	ASSERT_NE(mem, NULL);
+	EXPECT_EQ(dev_take(self->fd, mem, 1, self->buf), -EINVAL);
+	EXPECT_EQ(dev_give(self->fd, mem, 1), -EINVAL);
+	EXPECT_EQ(dev_read(self->fd, mem, 1, self->buf), -EFAULT);
+	EXPECT_EQ(dev_write(self->fd, mem, 1, self->buf), -EPERM);
+	EXPECT_EQ(dev_snapshot(self->fd, mem, 1, &map), 1);
+	EXPECT_TRUE(map == AT_NOWHERE || map == AT_ERROR);
+}
+
+/* Secret memory has no kernel mapping through which a driver could read it. */
+TEST_F(mappings, secret_memory)
+{
+	int secret = syscall(__NR_memfd_secret, 0);
+	char *mem;
+
+	ASSERT_GE(secret, 0);
+	ASSERT_EQ(ftruncate(secret, PAGE), 0);
+	mem = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, secret, 0);
+	ASSERT_NE(mem, MAP_FAILED);
+	fill(mem, 1, SEED);
+	EXPECT_EQ(dev_read(self->fd, mem, 1, self->buf), -EFAULT);
+	EXPECT_EQ(dev_write(self->fd, mem, 1, self->buf), -EFAULT);
+	EXPECT_LT(dev_take(self->fd, mem, 1, self->buf), 0);
+	EXPECT_TRUE(holds(mem, 1, SEED));
+}
+
+TEST_HARNESS_MAIN
