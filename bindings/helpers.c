@@ -80,7 +80,7 @@ bool dmirror_shim_in_direct_map(struct page *page)
 	pte = lookup_address((unsigned long)page_address(page), &level);
 	return pte && (pte_val(*pte) & _PAGE_PRESENT);
 #else
-	return true;
+	return dmirror_shim_is_anon(page) || !IS_ENABLED(CONFIG_SECRETMEM);
 #endif
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Static inlines and macros of the kernel's headers, as functions that Rust can
- * call. Only what the kernel crate does not offer; no logic of our own.
+ * call. Only what the kernel crate does not offer.
  */
 #ifndef DMIRROR_HELPERS_H
 #define DMIRROR_HELPERS_H

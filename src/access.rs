@@ -9,13 +9,14 @@
 use crate::{
     hmm::{
         frame::Frame,
+        mapping::{
+            Access,
+            Mapping,
+            PfnBuffer, //
+        },
         mm::killed,
         notifier::{
-            Access,
-            Active,
             Locked,
-            Mapping,
-            PfnBuffer,
             Validated, //
         },
         page::{
@@ -36,8 +37,11 @@ use crate::{
         Progress,
         Request, //
     },
-    memory::DeviceMemory,
-    mirror::Table,
+    memory::{
+        Chunk,
+        DeviceMemory, //
+    },
+    mirror::Space,
     transfer,
     uapi::snapshot as bits,
 };
@@ -88,10 +92,10 @@ enum Stop {
 ///
 /// # Errors
 ///
-/// Those of [`Active::fault`]; [`EFAULT`] also for a bad buffer; [`EBUSY`] if pages are taken away
+/// Those of [`Active::fault`](crate::hmm::notifier::Active::fault); [`EFAULT`] also for a bad buffer; [`EBUSY`] if pages are taken away
 /// faster than the device can use them.
 pub(crate) fn copy(
-    active: &mut Active<'_, Table>,
+    active: &mut Space<'_>,
     memory: &DeviceMemory,
     direction: Direction,
     request: &Request,
@@ -117,8 +121,11 @@ pub(crate) fn copy(
 
             progress.pages += done;
             rest = range.skip_pages(done);
+            if done > 0 {
+                retries = 0;
+            }
             match stop {
-                Stop::Done => retries = 0,
+                Stop::Done => {}
                 Stop::Buffer(pointer) => {
                     fault_in_user(pointer, direction == Direction::Read)?;
                     retries += 1;
@@ -139,7 +146,7 @@ pub(crate) fn copy(
 
 /// Copies the pages of `piece` for as long as the device finds them. Does not sleep.
 fn copy_piece(
-    table: &Locked<'_, Table>,
+    table: &Locked<'_>,
     memory: &DeviceMemory,
     direction: Direction,
     request: &Request,
@@ -178,7 +185,7 @@ pub(crate) fn copy_page(
     let result = match page.target() {
         Target::System(page) => transfer(page),
         Target::Device(index) => memory
-            .with_contents(index, |contents| transfer(contents.into()))
+            .with_contents(index, |contents| transfer(contents.as_device()))
             .unwrap_or(Err(EIO)),
     };
     if direction == Direction::Write {
@@ -190,7 +197,7 @@ pub(crate) fn copy_page(
 
 /// Makes the pages of `range` present for the device, and enters them into its table.
 fn fault_in(
-    active: &mut Active<'_, Table>,
+    active: &mut Space<'_>,
     memory: &DeviceMemory,
     direction: Direction,
     range: PageRange,
@@ -216,7 +223,7 @@ fn fault_in(
 }
 
 /// The first run of pages of our own memory in `range` that may not be written.
-fn read_only_device_pages(found: &Validated<'_, Table>, range: PageRange) -> Option<PageRange> {
+fn read_only_device_pages(found: &Validated<'_, Chunk>, range: PageRange) -> Option<PageRange> {
     let read_only = |page: &Mapping| {
         matches!(
             page,
@@ -240,9 +247,9 @@ fn read_only_device_pages(found: &Validated<'_, Table>, range: PageRange) -> Opt
 ///
 /// # Errors
 ///
-/// Those of [`Active::fault`] for a look; [`EFAULT`] for a bad buffer.
+/// Those of [`Active::fault`](crate::hmm::notifier::Active::fault) for a look; [`EFAULT`] for a bad buffer.
 pub(crate) fn snapshot(
-    active: &mut Active<'_, Table>,
+    active: &mut Space<'_>,
     request: &Request,
     progress: &mut Progress,
 ) -> Result {
@@ -272,10 +279,10 @@ pub(crate) fn snapshot(
 ///
 /// [`EINTR`] if killed, [`EBUSY`] if they change for too long.
 pub(crate) fn look<R>(
-    active: &mut Active<'_, Table>,
+    active: &mut Space<'_>,
     range: PageRange,
     pfns: &mut PfnBuffer,
-    then: impl FnOnce(Validated<'_, Table>) -> R,
+    then: impl FnOnce(Validated<'_, Chunk>) -> R,
 ) -> Result<R> {
     for _ in 0..MAX_RETRIES {
         if killed() {

@@ -51,9 +51,12 @@ struct DmirrorModule {
 
 impl kernel::InPlaceModule for DmirrorModule {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        // Both, before the first device can be opened: what may fail must not undo that.
+        let memories = new_memory().and_then(|first| Ok((first, new_memory()?)));
+
         try_pin_init!(Self {
-            first <- Minor::new(c"hmm_dmirror0", new_memory()?),
-            second <- Minor::new(c"hmm_dmirror1", new_memory()?),
+            first <- Minor::new(c"hmm_dmirror0", memories.clone()?.0),
+            second <- Minor::new(c"hmm_dmirror1", memories?.1),
         })
     }
 }

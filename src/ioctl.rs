@@ -110,30 +110,28 @@ fn run(
     let mut active = mirror.active()?;
     let memory = mirror.memory();
 
-    if operation == Operation::Release {
-        return transfer::release(&mut active, memory, progress);
-    }
-    let request = Request::new(command, active.task_size())?;
+    let task_size = active.task_size();
+    let request = || Request::new(command, task_size);
 
     match operation {
+        Operation::Release => transfer::release(&mut active, memory, progress),
         Operation::Read => access::copy(
             &mut active,
             memory,
             access::Direction::Read,
-            &request,
+            &request()?,
             progress,
         ),
         Operation::Write => access::copy(
             &mut active,
             memory,
             access::Direction::Write,
-            &request,
+            &request()?,
             progress,
         ),
-        Operation::Snapshot => access::snapshot(&mut active, &request, progress),
-        Operation::ToDevice => transfer::to_device(&mut active, memory, &request, progress),
-        Operation::ToSystem => transfer::to_system(&mut active, memory, request.range, progress),
-        Operation::Release => Ok(()),
+        Operation::Snapshot => access::snapshot(&mut active, &request()?, progress),
+        Operation::ToDevice => transfer::to_device(&mut active, memory, &request()?, progress),
+        Operation::ToSystem => transfer::to_system(&mut active, memory, request()?.range, progress),
     }
 }
 

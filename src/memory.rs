@@ -15,6 +15,7 @@ use crate::{
     hmm::{
         frame::DeviceIndex,
         page::{
+            Contents,
             LockedPage,
             SystemTarget, //
         },
@@ -33,7 +34,6 @@ use crate::{
 use kernel::{
     new_mutex,
     new_spinlock,
-    page::Page,
     prelude::*,
     sync::{
         Arc,
@@ -74,7 +74,7 @@ impl DeviceMemory {
             }? Error),
             GFP_KERNEL,
         )?;
-        memory.add_chunk()?;
+        memory.make_room(1)?;
         Ok(memory)
     }
 
@@ -83,12 +83,12 @@ impl DeviceMemory {
         &self.owner
     }
 
-    /// Sees to it that `count` pages are free, if the device is not full. May sleep long; no lock
-    /// may be held. Others may be faster to use them.
+    /// Sees to it that `count` pages are free, if that many can be had. May sleep long; no lock may
+    /// be held. Others may be faster to use them.
     ///
     /// # Errors
     ///
-    /// Those of [`Pagemap::new`], when the last chunk is full and no other can be had.
+    /// Those of [`Pagemap::new`], when no page is free and no other chunk can be had.
     pub(crate) fn make_room(&self, count: usize) -> Result {
         if self.has_room(count) {
             return Ok(());
@@ -97,11 +97,14 @@ impl DeviceMemory {
         if self.has_room(count) {
             return Ok(());
         }
-        self.add_chunk()
+        match self.add_chunk() {
+            Err(_) if self.has_room(1) => Ok(()),
+            result => result,
+        }
     }
 
-    /// Puts `contents` into a free device page. `None` if the device is full. Does not sleep.
-    pub(crate) fn store(&self, contents: Page) -> Option<LockedPage> {
+    /// Puts `contents` into a free device page. `None` if the device is full. Never waits.
+    pub(crate) fn store(&self, contents: Contents) -> Option<LockedPage> {
         let mut contents = contents;
         for chunk in self.chunks() {
             let taken = chunk
@@ -122,7 +125,7 @@ impl DeviceMemory {
     pub(crate) fn with_contents<R>(
         &self,
         index: DeviceIndex,
-        access: impl FnOnce(&Page) -> R,
+        access: impl FnOnce(&Contents) -> R,
     ) -> Option<R> {
         let chunk = self.chunks.get(index.number() / CHUNK_PAGES)?.as_ref()?;
         chunk.ops().with_contents(index, access)
@@ -167,7 +170,7 @@ impl DeviceMemory {
 #[pin_data]
 pub(crate) struct Chunk {
     #[pin]
-    pages: SpinLock<Pool<FreePage, Page>>,
+    pages: SpinLock<Pool<FreePage, Contents>>,
 }
 
 impl Numbered for FreePage {
@@ -190,7 +193,11 @@ impl Chunk {
         self.pages.lock().free_pages()
     }
 
-    fn with_contents<R>(&self, index: DeviceIndex, access: impl FnOnce(&Page) -> R) -> Option<R> {
+    fn with_contents<R>(
+        &self,
+        index: DeviceIndex,
+        access: impl FnOnce(&Contents) -> R,
+    ) -> Option<R> {
         let pages = self.pages.lock();
         pages.get(index.number() % CHUNK_PAGES).map(access)
     }
@@ -203,7 +210,8 @@ impl PagemapOps for Chunk {
         drop(contents);
     }
 
-    fn copy_to_system(&self, page: DeviceIndex, target: &mut SystemTarget) {
-        self.with_contents(page, |contents| target.copy_from(contents));
+    fn copy_to_system(&self, page: DeviceIndex, target: &mut SystemTarget) -> Result {
+        self.with_contents(page, |contents| target.copy_from(contents))
+            .ok_or(EIO)
     }
 }

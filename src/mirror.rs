@@ -8,8 +8,7 @@ use crate::{
         notifier::{
             Active,
             IntervalNotifier, //
-        },
-        table::PageTable, //
+        }, //
     },
     ioctl,
     memory::{
@@ -22,8 +21,8 @@ use kernel::{
     sync::Arc, //
 };
 
-/// The page table of our devices.
-pub(crate) type Table = PageTable<Chunk>;
+/// An address space that one of our devices mirrors.
+pub(crate) type Space<'a> = Active<'a, Chunk>;
 
 /// An open file: mirrors the address space of the process that opened it, for as long as it is open.
 ///
@@ -31,7 +30,7 @@ pub(crate) type Table = PageTable<Chunk>;
 #[pin_data]
 pub(crate) struct Mirror {
     #[pin]
-    notifier: IntervalNotifier<Table>,
+    notifier: IntervalNotifier<Chunk>,
     memory: Arc<DeviceMemory>,
 }
 
@@ -41,7 +40,7 @@ impl Mirror {
     /// # Errors
     ///
     /// [`ESRCH`] once its process has gone.
-    pub(crate) fn active(&self) -> Result<Active<'_, Table>> {
+    pub(crate) fn active(&self) -> Result<Space<'_>> {
         self.notifier.active()
     }
 
@@ -61,7 +60,7 @@ impl MinorDevice for Mirror {
 
         KBox::try_pin_init(
             try_pin_init!(Self {
-                notifier <- IntervalNotifier::new(mm, memory.owner().clone(), Table::new()),
+                notifier <- IntervalNotifier::new(mm, memory.owner().clone()),
                 memory: memory.clone(),
             }),
             GFP_KERNEL_ACCOUNT,

@@ -10,9 +10,15 @@ use crate::{
     },
     hmm::{
         frame::Frame,
-        migrate::{
+        home::{
             bring_home,
-            HomePages,
+            HomePages, //
+        },
+        mapping::{
+            Mapping,
+            PfnBuffer, //
+        },
+        migrate::{
             MigrateBuffer,
             Select,
             Source, //
@@ -21,14 +27,9 @@ use crate::{
             has_anonymous_pages,
             killed, //
         },
-        notifier::{
-            Active,
-            Mapping,
-            PfnBuffer, //
-        },
         page::{
-            clear,
-            fault_in_user, //
+            fault_in_user,
+            Contents, //
         },
         range::{
             PageRange,
@@ -47,17 +48,14 @@ use crate::{
         Chunk,
         DeviceMemory, //
     },
-    mirror::Table,
+    mirror::Space,
 };
 use kernel::{
     mm::virt::{
         flags,
         VmaRef, //
     },
-    page::{
-        Page,
-        PAGE_SIZE, //
-    },
+    page::PAGE_SIZE,
     prelude::*, //
 };
 
@@ -71,9 +69,9 @@ use kernel::{
 /// * [`ENOENT`][]: not all pages are on the device now.
 /// * [`EINVAL`][]: a gap between VMAs, or a VMA that cannot be read or whose pages never move.
 /// * [`EFAULT`][]: bad buffer.
-/// * [`EBUSY`], [`EINTR`], [`ENOMEM`]: as for [`Active::fault`].
+/// * [`EBUSY`], [`EINTR`], [`ENOMEM`]: as for [`Active::fault`](crate::hmm::notifier::Active::fault).
 pub(crate) fn to_device(
-    active: &mut Active<'_, Table>,
+    active: &mut Space<'_>,
     memory: &DeviceMemory,
     request: &Request,
     progress: &mut Progress,
@@ -89,10 +87,7 @@ pub(crate) fn to_device(
         }
         memory.make_room(block.pages())?;
         while contents.len() < block.pages() {
-            contents.push(
-                Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?,
-                GFP_KERNEL_ACCOUNT,
-            )?;
+            contents.push(Contents::new()?, GFP_KERNEL_ACCOUNT)?;
         }
         block_to_device(active, memory, block, &mut contents, &mut buffer)?;
 
@@ -117,10 +112,10 @@ pub(crate) fn to_device(
 
 /// Moves what can be moved of one block; `contents` holds a page for each page of it.
 fn block_to_device(
-    active: &mut Active<'_, Table>,
+    active: &mut Space<'_>,
     memory: &DeviceMemory,
     block: PageRange,
-    contents: &mut KVec<Page>,
+    contents: &mut KVec<Contents>,
     buffer: &mut MigrateBuffer,
 ) -> Result {
     let mmap = active.mmap_read()?;
@@ -134,15 +129,25 @@ fn block_to_device(
         let (piece, after) = range.split_at(vma.end());
         rest = after;
 
-        let mut collected = mmap.migrate(piece, Select::System, memory.owner(), buffer)?;
+        let mut collected = match mmap.migrate(piece, Select::System, memory.owner(), buffer) {
+            // Somebody else changes the very same pages: they stay where they are.
+            Err(error) if error == EAGAIN => continue,
+            collected => collected?,
+        };
+        let mut full = false;
         collected.offer(|_, source: Source<'_, Chunk>| {
+            if full {
+                return None;
+            }
             let mut page = contents.pop()?;
             match source {
-                Source::Hole => clear(&mut page),
-                Source::System(source) => source.copy_to(&mut page),
+                Source::Hole => page.clear(),
+                Source::System(source) => page.copy_from(&source),
                 Source::Device(..) => return None,
             }
-            memory.store(page)
+            let target = memory.store(page);
+            full = target.is_none();
+            target
         });
         let _ = collected.commit();
     }
@@ -162,7 +167,7 @@ fn is_on_device(page: &Mapping) -> bool {
 /// Copies the pages of `block` to the caller's buffer, up to the first that is not on the device.
 /// Returns how many.
 fn read_back(
-    active: &mut Active<'_, Table>,
+    active: &mut Space<'_>,
     memory: &DeviceMemory,
     request: &Request,
     block: PageRange,
@@ -195,9 +200,9 @@ fn read_back(
 /// # Errors
 ///
 /// * [`EINVAL`][]: a gap between VMAs, or a VMA whose pages are never on a device.
-/// * [`EINTR`], [`ENOMEM`].
+/// * [`EIO`], [`EINTR`], [`ENOMEM`].
 pub(crate) fn to_system(
-    active: &mut Active<'_, Table>,
+    active: &mut Space<'_>,
     memory: &DeviceMemory,
     range: PageRange,
     progress: &mut Progress,
@@ -215,44 +220,36 @@ pub(crate) fn to_system(
 ///
 /// # Errors
 ///
-/// [`EINTR`], [`ENOMEM`].
+/// [`EIO`], [`EINTR`], [`ENOMEM`].
 pub(crate) fn release(
-    active: &mut Active<'_, Table>,
+    active: &mut Space<'_>,
     memory: &DeviceMemory,
     progress: &mut Progress,
 ) -> Result {
     let mut home = Home::new()?;
     let mut next = 0;
 
-    loop {
-        // The address space may change between the steps; each looks anew.
-        let Some((start, end)) = next_candidate(active, next)? else {
-            return Ok(());
+    // The address space may change between the steps, and so each looks anew.
+    while let Some(range) = next_candidate(active, next)? {
+        let rest = match home.step(active, memory, range, progress, has_anonymous_pages) {
+            // Unmapped or replaced meanwhile.
+            Err(error) if error == EINVAL => range.split_block().1,
+            rest => rest?,
         };
-        next = end;
-        let whole = PageRange::new(start as u64, ((end - start) / PAGE_SIZE) as u64, usize::MAX)?;
-        let mut rest = Some(whole);
-
-        while let Some(range) = rest {
-            rest = match home.step(active, memory, range, progress, has_anonymous_pages) {
-                // Unmapped meanwhile.
-                Err(error) if error == EINVAL => None,
-                result => result?,
-            };
-        }
+        next = rest.map_or(range.end(), PageRange::start);
     }
+    Ok(())
 }
 
-/// The first VMA at or above `from` that may hold device pages.
-fn next_candidate(
-    active: &mut Active<'_, Table>,
-    mut from: usize,
-) -> Result<Option<(usize, usize)>> {
+/// The part at or above the address `from` of the first VMA that may hold device pages.
+fn next_candidate(active: &mut Space<'_>, mut from: usize) -> Result<Option<PageRange>> {
     let mmap = active.mmap_read()?;
 
     while let Some(vma) = mmap.find_vma(from) {
         if has_anonymous_pages(vma) {
-            return Ok(Some((vma.start().max(from), vma.end())));
+            let start = vma.start().max(from);
+            let pages = (vma.end() - start) / PAGE_SIZE;
+            return PageRange::new(start as u64, pages as u64, usize::MAX).map(Some);
         }
         from = vma.end();
     }
@@ -277,7 +274,7 @@ impl Home {
     /// VMA, and returns what is left.
     fn step(
         &mut self,
-        active: &mut Active<'_, Table>,
+        active: &mut Space<'_>,
         memory: &DeviceMemory,
         range: PageRange,
         progress: &mut Progress,
@@ -294,9 +291,12 @@ impl Home {
         let (piece, _) = block.split_at(vma.end());
 
         if wanted(vma) {
-            let collected =
-                mmap.migrate(piece, Select::Device, memory.owner(), &mut self.buffer)?;
-            progress.pages += bring_home(collected, || self.pages.take());
+            match mmap.migrate(piece, Select::Device, memory.owner(), &mut self.buffer) {
+                Ok(collected) => bring_home(collected, &mut self.pages, &mut progress.pages)?,
+                // Others changed it meanwhile: again.
+                Err(error) if error == EAGAIN => return Ok(Some(range)),
+                Err(error) => return Err(error),
+            }
         }
         Ok(range.skip_pages(piece.pages()))
     }

@@ -12,10 +12,11 @@
 //!   Dropping a [`Collected`] leaves all of them, unharmed.
 //! * *Who locks, references, and puts?* mm the sources. A target is a [`LockedPage`], which
 //!   [`Collected::offer`] consumes; mm unlocks and puts it on every path from then on.
-//! * *What is moved?* Anonymous pages. Pages of files and shared memory are collected but refused at
-//!   [`Collected::commit`] and stay; so do pinned pages. A page that another thread has locked is
+//! * *What is moved?* Anonymous pages. Pages of files and shared memory are collected but never
+//!   offered a target, and stay; so do pinned pages. A page that another thread has locked is
 //!   skipped. None of this holds up the rest.
-//! * *Huge pages?* Split first: all pages here are of 4 KiB.
+//! * *Huge pages?* Split first: all pages here are of 4 KiB. (For the split 7.3 waits for the lock of
+//!   a folio that is mapped by parts, even with earlier pages of the batch locked.)
 //! * *Holes?* An empty entry of an anonymous VMA, or the page of zeroes, is a [`Source::Hole`] on the
 //!   way to the device: the target must be filled with zeroes by the driver.
 //! * *Is finishing only a notification?* No. Until then the CPU waits for the pages.
@@ -35,12 +36,10 @@ use super::{
     mm::MmapRead,
     page::{
         LockedPage,
-        SourcePage,
-        SystemTarget, //
+        SourcePage, //
     },
     pagemap::{
         DeviceOwner,
-        Pagemap,
         PagemapOps, //
     },
     range::{
@@ -49,24 +48,26 @@ use super::{
     },
 };
 use crate::bindings as shims;
-use core::{
-    marker::PhantomData,
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 use kernel::{
     bindings,
     error::to_result,
-    page::PAGE_SIZE,
-    prelude::*,
-    time::delay::fsleep,
-    time::Delta, //
+    prelude::*, //
 };
+
+/// Entries of a buffer for each page: a source and a target, and the same again.
+///
+/// While it collects, mm gives up the page table lock to split a large folio. If the page table has
+/// been freed by then (`MADV_DONTNEED` does that under the mmap lock for reading), 7.3 starts over
+/// from the first address but goes on filling the arrays where it was: at most once, and so with at
+/// most twice as many entries as there are pages.
+pub(super) const WORDS_PER_PAGE: usize = 4;
 
 /// Room for the sources and targets of one block of pages.
 pub(crate) struct MigrateBuffer(KVec<usize>);
 
 impl MigrateBuffer {
-    /// A buffer for [`BLOCK_PAGES`] pages (8 KiB of memory).
+    /// A buffer for [`BLOCK_PAGES`] pages (16 KiB of memory).
     ///
     /// # Errors
     ///
@@ -74,7 +75,7 @@ impl MigrateBuffer {
     pub(crate) fn new() -> Result<Self> {
         Ok(Self(KVec::from_elem(
             0,
-            2 * BLOCK_PAGES,
+            WORDS_PER_PAGE * BLOCK_PAGES,
             GFP_KERNEL_ACCOUNT,
         )?))
     }
@@ -104,18 +105,43 @@ enum Batch {
 /// * `src` is as the collection left it; where it says so, its page is locked, referenced and
 ///   unmapped by us.
 /// * Each entry of `dst` is 0 or names a page whose lock and one reference were given to us.
-/// * `batch`, if by VMA, points at `src` and `dst`, and the mmap lock is held for `'a`.
+/// * `src` and `dst` have as many entries as were collected.
+/// * If `batch` is by VMA, the mmap lock is held for `'a`.
 /// * Unless `committed`, `migrate_vma_pages()` or its twin has not been called.
-struct Pages<'a> {
+pub(super) struct Pages<'a> {
     batch: Batch,
     src: &'a mut [usize],
     dst: &'a mut [usize],
     committed: bool,
 }
 
-impl Pages<'_> {
+impl<'a> Pages<'a> {
+    /// The pages that `migrate_device_range()` has collected into `src`.
+    ///
+    /// # Safety
+    ///
+    /// It has, and nothing has been done with them since; `dst` is all zeroes, and as long as `src`.
+    pub(super) unsafe fn of_device(src: &'a mut [usize], dst: &'a mut [usize]) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self {
+            batch: Batch::Device,
+            src,
+            dst,
+            committed: false,
+        }
+    }
+
+    /// Lets C have the arrays, of which `src` and `dst` have been the only users meanwhile.
+    fn batch(&mut self) -> &mut Batch {
+        if let Batch::Vma(raw) = &mut self.batch {
+            raw.src = self.src.as_mut_ptr();
+            raw.dst = self.dst.as_mut_ptr();
+        }
+        &mut self.batch
+    }
+
     fn commit(&mut self) {
-        match &mut self.batch {
+        match self.batch() {
             // SAFETY: By the type invariant the batch has been collected, its arrays are valid, and
             // the mmap lock is held.
             Batch::Vma(raw) => unsafe { shims::migrate_vma_pages(raw) },
@@ -142,7 +168,7 @@ impl Drop for Pages<'_> {
                 }
             }
         }
-        match &mut self.batch {
+        match self.batch() {
             // SAFETY: As for `commit()`; either that was called or there are no targets.
             Batch::Vma(raw) => unsafe { shims::migrate_vma_finalize(raw) },
             // SAFETY: As for `commit()`; either that was called or there are no targets.
@@ -162,8 +188,9 @@ fn take_target(entry: usize) -> Option<LockedPage> {
     let number = MigratePfn::new(entry).number()?;
     // SAFETY: The entries of `dst` name frames that have a `struct page`.
     let page = unsafe { shims::dmirror_shim_pfn_to_page(number) };
+    let page = NonNull::new(page)?;
     // SAFETY: By the invariant of `Pages` lock and reference are ours; the entry is taken once.
-    Some(unsafe { LockedPage::from_raw(NonNull::new_unchecked(page)) })
+    Some(unsafe { LockedPage::from_raw(page) })
 }
 
 /// Where a page comes from.
@@ -193,6 +220,7 @@ impl MmapRead<'_> {
     /// # Errors
     ///
     /// * [`E2BIG`][]: `range` is longer than the buffer.
+    /// * [`EAGAIN`][]: others changed the range meanwhile; nothing has been collected.
     /// * [`EINVAL`][]: not in one VMA, or one of hugetlb, DAX, a device, or special pages.
     pub(crate) fn migrate<'a, O: PagemapOps>(
         &'a self,
@@ -218,13 +246,18 @@ impl MmapRead<'_> {
 }
 
 impl<'a, O: PagemapOps> Collected<'a, O> {
-    /// Collects the pages of `range`; `buffer` has room for twice as many entries.
+    /// The pages of a batch of device pages.
+    pub(super) fn of_device(pages: Pages<'a>, owner: &'a DeviceOwner<O>) -> Self {
+        Self { pages, owner }
+    }
+
+    /// Collects the pages of `range`; `buffer` has [`WORDS_PER_PAGE`] entries for each.
     ///
     /// # Safety
     ///
     /// * The mmap lock is held for `'a`, and `vma` is a VMA of that address space.
     /// * `fault_page` is null, or a device-private page that is locked and referenced for `'a`.
-    unsafe fn setup(
+    pub(super) unsafe fn setup(
         vma: *mut bindings::vm_area_struct,
         range: PageRange,
         select: Select,
@@ -232,8 +265,10 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
         buffer: &'a mut [usize],
         fault_page: *mut bindings::page,
     ) -> Result<Self> {
-        let (src, rest) = buffer.split_at_mut_checked(range.pages()).ok_or(E2BIG)?;
-        let dst = rest.get_mut(..range.pages()).ok_or(E2BIG)?;
+        let room = range.pages() * (WORDS_PER_PAGE / 2);
+        let (src, rest) = buffer.split_at_mut_checked(room).ok_or(E2BIG)?;
+        let dst = rest.get_mut(..room).ok_or(E2BIG)?;
+        dst.fill(0);
         let mut raw = shims::migrate_vma {
             vma,
             src: src.as_mut_ptr(),
@@ -249,19 +284,22 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
             } as usize,
             fault_page,
         };
-        // SAFETY: By the safety requirements; the arrays have an entry for each page of the range.
+        // SAFETY: By the safety requirements; the arrays have all the entries that may be written.
         to_result(unsafe { shims::migrate_vma_setup(&mut raw) })?;
 
+        let collected = raw.npages;
+        let pages = Pages {
+            batch: Batch::Vma(raw),
+            src: src.get_mut(..collected).ok_or(E2BIG)?,
+            dst: dst.get_mut(..collected).ok_or(E2BIG)?,
+            committed: false,
+        };
+        // See `WORDS_PER_PAGE`. The entries no longer belong to the addresses.
+        if collected != range.pages() {
+            return Err(EAGAIN);
+        }
         // INVARIANT: The call has collected the pages into `src` and zeroed `dst`.
-        Ok(Self {
-            pages: Pages {
-                batch: Batch::Vma(raw),
-                src,
-                dst,
-                committed: false,
-            },
-            owner,
-        })
+        Ok(Self { pages, owner })
     }
 
     /// Asks for a target for each page that can move, and each hole: `choose` gets the number of the
@@ -275,7 +313,8 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
 
         for (index, (&src, dst)) in entries.enumerate() {
             let src = MigratePfn::new(src);
-            if !src.migrates() {
+            // A target that was offered before stays.
+            if !src.migrates() || *dst != 0 {
                 continue;
             }
             // SAFETY: By the invariant of `Pages`, a page in `src` that migrates is locked and
@@ -315,7 +354,7 @@ unsafe fn source<'a, O: PagemapOps>(
         return Some(Source::Hole);
     };
     // SAFETY: The frame of a collected page has a `struct page`.
-    let page = unsafe { NonNull::new_unchecked(shims::dmirror_shim_pfn_to_page(number)) };
+    let page = NonNull::new(unsafe { shims::dmirror_shim_pfn_to_page(number) })?;
 
     // SAFETY: The page is valid.
     if unsafe { shims::dmirror_shim_is_device_private(page.as_ptr()) } {
@@ -343,152 +382,5 @@ impl Committed<'_> {
         entries
             .filter(|(&src, &dst)| MigratePfn::new(src).migrates() && dst != 0)
             .count()
-    }
-}
-
-/// Brings the device pages of a batch home, into the pages that `allocate` gives. Returns how many
-/// moved; the others stay.
-pub(crate) fn bring_home<O: PagemapOps>(
-    mut collected: Collected<'_, O>,
-    mut allocate: impl FnMut() -> Option<SystemTarget>,
-) -> usize {
-    collected.offer(|_, source| match source {
-        Source::Device(ops, index) => {
-            let mut target = allocate()?;
-            ops.copy_to_system(index, &mut target);
-            Some(target.into_locked())
-        }
-        Source::Hole | Source::System(_) => None,
-    });
-    collected.commit().moved()
-}
-
-/// New pages of system memory, allocated before any page is locked.
-pub(crate) struct HomePages(KVec<SystemTarget>);
-
-impl HomePages {
-    /// No pages.
-    pub(crate) fn new() -> Self {
-        Self(KVec::new())
-    }
-
-    /// Allocates until there are `count` pages. May sleep and reclaim.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`].
-    pub(crate) fn fill(&mut self, count: usize) -> Result {
-        while self.0.len() < count {
-            self.0.push(SystemTarget::new()?, GFP_KERNEL_ACCOUNT)?;
-        }
-        Ok(())
-    }
-
-    /// The next page, while there are any.
-    pub(crate) fn take(&mut self) -> Option<SystemTarget> {
-        self.0.pop()
-    }
-}
-
-/// A fault of the CPU on a page of the device.
-///
-/// # Invariants
-///
-/// `vmf` is valid for `'f`; its page is device-private, locked and referenced; the mmap lock is held.
-pub(super) struct Fault<'f, O> {
-    vmf: *mut bindings::vm_fault,
-    owner: &'f DeviceOwner<O>,
-    _vmf: PhantomData<&'f bindings::vm_fault>,
-}
-
-impl<'f, O: PagemapOps> Fault<'f, O> {
-    /// The fault that mm hands to `migrate_to_ram`.
-    ///
-    /// # Safety
-    ///
-    /// The type invariants hold for `'f`.
-    pub(super) unsafe fn new(vmf: *mut bindings::vm_fault, owner: &'f DeviceOwner<O>) -> Self {
-        // INVARIANT: By the safety requirements.
-        Self {
-            vmf,
-            owner,
-            _vmf: PhantomData,
-        }
-    }
-}
-
-/// Brings the page home on which the CPU faulted.
-///
-/// Returns 0 when done, and also when somebody else held the page: the CPU then faults again.
-pub(super) fn serve_fault<O: PagemapOps>(fault: Fault<'_, O>) -> bindings::vm_fault_t {
-    // SAFETY: `vmf` is valid by the type invariant.
-    let (vma, address, page) = unsafe {
-        let vmf = &*fault.vmf;
-        (
-            vmf.__bindgen_anon_1.vma,
-            vmf.__bindgen_anon_1.address,
-            vmf.page,
-        )
-    };
-    let Ok(range) = PageRange::new((address - address % PAGE_SIZE) as u64, 1, usize::MAX) else {
-        return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
-    };
-    let Ok(target) = SystemTarget::new() else {
-        return bindings::vm_fault_reason_VM_FAULT_OOM;
-    };
-    let mut target = Some(target);
-    let mut buffer = [0; 2];
-
-    // SAFETY: By the type invariant: the VMA is the one of the fault, the mmap lock is held, and the
-    // page is locked and referenced.
-    let collected =
-        unsafe { Collected::setup(vma, range, Select::Device, fault.owner, &mut buffer, page) };
-    match collected {
-        Ok(collected) => {
-            bring_home(collected, || target.take());
-            0
-        }
-        Err(_) => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
-    }
-}
-
-/// Brings all pages of a pagemap home, trying again until none is left in use.
-///
-/// A page may be locked or under migration by others for a while; it cannot be pinned. Without
-/// memory this waits for memory: there is no other place for the data.
-pub(super) fn evict<O: PagemapOps>(pagemap: &Pagemap<O>) {
-    const BATCH: usize = 64;
-    let mut src = [0usize; BATCH];
-    let mut dst = [0usize; BATCH];
-
-    while pagemap.in_use() > 0 {
-        for (first, count) in pagemap.frames(BATCH) {
-            let (Some(src), Some(dst)) = (src.get_mut(..count), dst.get_mut(..count)) else {
-                return;
-            };
-            let mut home = HomePages::new();
-            if home.fill(count.min(pagemap.in_use())).is_err() {
-                break;
-            }
-            src.fill(0);
-            dst.fill(0);
-            // SAFETY: The frames are those of a registered pagemap; `src` has room for all. It
-            // always succeeds.
-            unsafe { shims::migrate_device_range(src.as_mut_ptr(), first, count) };
-            // INVARIANT: The call has collected the pages that are in use into `src`.
-            let collected = Collected {
-                pages: Pages {
-                    batch: Batch::Device,
-                    src,
-                    dst,
-                    committed: false,
-                },
-                owner: pagemap.owner(),
-            };
-            bring_home(collected, || home.take());
-        }
-        if pagemap.in_use() > 0 {
-            fsleep(Delta::from_millis(10));
-        }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) trait MinorDevice: Sized + 'static {
 
 /// Turns a `MinorDevice` into a `MiscDevice`. Private, so that every registration of it is in a
 /// [`Minor`].
-pub(crate) struct Adapter<T>(core::marker::PhantomData<T>);
+struct Adapter<T>(core::marker::PhantomData<T>);
 
 /// A device node `/dev/<name>` and its data.
 ///

@@ -2,12 +2,12 @@
 
 //! Interval notifiers: how a device hears that pages are about to change.
 //!
-//! The mirror state of a device (its page table) lives inside the notifier, behind its lock. It gets
-//! smaller when mm says so and grows only by [`Validated::publish`]; a driver never holds a mutable
-//! reference to it. So the state never names a page that mm has taken away.
+//! The device's page table lives inside the notifier, behind its lock. It loses entries when mm says
+//! so and gains them by [`Validated::publish`] only; a driver never holds a mutable reference to it.
+//! So it never names a page that mm has taken away.
 //!
-//! Every step borrows the [`Active`] address space exclusively: a thread cannot wait for pages with
-//! the notifier lock held, or hold the mmap lock while it takes the notifier lock by another way.
+//! A request works on the address space through one [`Active`], and each step borrows it exclusively:
+//! it cannot wait for pages with the notifier lock held, or ask for it with the mmap lock held.
 //!
 //! # Lock order
 //!
@@ -18,10 +18,11 @@
 //! [`include/linux/hmm.h`](srctree/include/linux/hmm.h)
 
 use super::{
-    frame::{
-        Frame,
-        HmmPfn,
-        Pfn, //
+    frame::HmmPfn,
+    mapping::{
+        Access,
+        Mapping,
+        PfnBuffer, //
     },
     mm::{
         task_size,
@@ -33,18 +34,17 @@ use super::{
     },
     range::{
         pages_touched,
-        PageRange,
-        BLOCK_PAGES, //
+        PageRange, //
     },
+    table::{
+        PageTable,
+        Reserve, //
+    }, //
 };
 use crate::bindings as shims;
 use core::{
-    ops::{
-        Deref,
-        RangeInclusive, //
-    },
-    pin::Pin,
-    ptr::NonNull, //
+    ops::Deref,
+    pin::Pin, //
 };
 use kernel::{
     bindings,
@@ -57,8 +57,10 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
-        lock::mutex::MutexBackend,
-        lock::Guard,
+        lock::{
+            mutex::MutexBackend,
+            Guard, //
+        },
         Mutex, //
     },
     time::msecs_to_jiffies,
@@ -68,27 +70,7 @@ use kernel::{
 /// How long one look-up may be disturbed by other changes of its range, in milliseconds.
 const RETRY_TIMEOUT_MS: u32 = 1000;
 
-/// The state that mirrors an address space: a device's page table.
-pub(crate) trait Mirrored: Send + Unpin {
-    /// Which device's private memory the device sees.
-    type Ops: PagemapOps;
-
-    /// What [`map`](Self::map) needs that cannot be allocated under the notifier lock.
-    type Reserve;
-
-    /// Forgets these virtual pages (numbers of 4 KiB pages; may reach to the end of the address
-    /// space). On return the device must not access them any more.
-    ///
-    /// Called with the notifier lock held, possibly from reclaim: must not allocate.
-    fn invalidate(&mut self, pages: RangeInclusive<usize>);
-
-    /// Learns where the page at the user address `address` is.
-    ///
-    /// Called with the notifier lock held: must not allocate.
-    fn map(&mut self, address: usize, mapping: &Mapping, reserve: &mut Self::Reserve);
-}
-
-/// A subscription to all changes of one address space, with the mirror state that depends on it.
+/// A subscription to all changes of one address space, with the page table that depends on it.
 ///
 /// # Invariants
 ///
@@ -96,21 +78,21 @@ pub(crate) trait Mirrored: Send + Unpin {
 /// [`invalidate`](IntervalNotifier::invalidate) of this type, and `raw` is the field of a fully
 /// initialised, pinned `Self`.
 #[pin_data(PinnedDrop)]
-pub(crate) struct IntervalNotifier<T: Mirrored> {
+pub(crate) struct IntervalNotifier<O: PagemapOps> {
     #[pin]
     raw: Opaque<bindings::mmu_interval_notifier>,
     #[pin]
-    state: Mutex<T>,
+    state: Mutex<PageTable>,
     mm: ARef<Mm>,
-    owner: DeviceOwner<T::Ops>,
+    owner: DeviceOwner<O>,
 }
 
-// SAFETY: A subscription may be removed by any thread; the state is `Send`.
-unsafe impl<T: Mirrored> Send for IntervalNotifier<T> {}
-// SAFETY: The state is behind a lock, and the C functions called on `&self` lock for themselves.
-unsafe impl<T: Mirrored> Sync for IntervalNotifier<T> {}
+// SAFETY: A subscription may be removed by any thread; page tables and owners are `Send`.
+unsafe impl<O: PagemapOps> Send for IntervalNotifier<O> {}
+// SAFETY: The page table is behind a lock, and the C functions called on `&self` lock for themselves.
+unsafe impl<O: PagemapOps> Sync for IntervalNotifier<O> {}
 
-impl<T: Mirrored> IntervalNotifier<T> {
+impl<O: PagemapOps> IntervalNotifier<O> {
     const OPS: &'static bindings::mmu_interval_notifier_ops =
         &bindings::mmu_interval_notifier_ops {
             invalidate: Some(Self::invalidate),
@@ -124,14 +106,13 @@ impl<T: Mirrored> IntervalNotifier<T> {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`], or [`EINTR`] if a fatal signal comes while waiting for the mmap lock.
+    /// [`ENOMEM`], or [`EINTR`] if a signal comes while the locks of the address space are taken.
     pub(crate) fn new<'a>(
         mm: &'a MmWithUser,
-        owner: DeviceOwner<T::Ops>,
-        state: T,
-    ) -> impl PinInit<Self, Error> + use<'a, T> {
+        owner: DeviceOwner<O>,
+    ) -> impl PinInit<Self, Error> + use<'a, O> {
         try_pin_init!(Self {
-            state <- new_mutex!(state, "IntervalNotifier::state"),
+            state <- new_mutex!(PageTable::new(), "IntervalNotifier::state"),
             mm: ARef::from(&**mm),
             owner,
             // INVARIANT: Last, since callbacks may come as soon as it is inserted.
@@ -156,7 +137,7 @@ impl<T: Mirrored> IntervalNotifier<T> {
     /// # Errors
     ///
     /// [`ESRCH`] once the last user of the address space has gone.
-    pub(crate) fn active(&self) -> Result<Active<'_, T>> {
+    pub(crate) fn active(&self) -> Result<Active<'_, O>> {
         Ok(Active {
             mm: self.mm.mmget_not_zero().ok_or(ESRCH)?,
             notifier: self,
@@ -167,14 +148,14 @@ impl<T: Mirrored> IntervalNotifier<T> {
     ///
     /// # Safety
     ///
-    /// Called by mm only: `raw` is the field of a live `IntervalNotifier<T>`, `range` is valid.
+    /// Called by mm only: `raw` is the field of a live `IntervalNotifier<O>`, `range` is valid.
     unsafe extern "C" fn invalidate(
         raw: *mut bindings::mmu_interval_notifier,
         range: *const bindings::mmu_notifier_range,
         seq: c_ulong,
     ) -> bool {
         let raw = Opaque::cast_from(raw.cast_const());
-        // SAFETY: `raw` is the field of an `IntervalNotifier<T>` by the type invariant.
+        // SAFETY: `raw` is the field of an `IntervalNotifier<O>` by the type invariant.
         let this = unsafe { kernel::container_of!(raw.cast_mut(), Self, raw) };
         // SAFETY: It lives at least until `mmu_interval_notifier_remove()` returns, which waits for
         // this callback. Only shared references to it exist.
@@ -193,8 +174,8 @@ impl<T: Mirrored> IntervalNotifier<T> {
         unsafe { shims::dmirror_shim_interval_set_seq(this.raw.get(), seq) };
 
         // SAFETY: `range` is valid for the call.
-        let (start, end) = unsafe { ((*range).start, (*range).end) };
-        if let Some(pages) = pages_touched(start, end) {
+        let range = unsafe { &*range };
+        if let Some(pages) = pages_touched(range.start, range.end) {
             state.invalidate(pages);
         }
         true
@@ -202,29 +183,28 @@ impl<T: Mirrored> IntervalNotifier<T> {
 }
 
 #[pinned_drop]
-impl<T: Mirrored> PinnedDrop for IntervalNotifier<T> {
+impl<O: PagemapOps> PinnedDrop for IntervalNotifier<O> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the type invariant the subscription is inserted. This waits for callbacks that
-        // run, so it must not be called from one: `T` cannot own an `IntervalNotifier` of its own
-        // `mm` and drop it in `invalidate()`, since `T` has no way to reach one.
+        // run, and is not called from one: ours only erases entries of a page table.
         unsafe { bindings::mmu_interval_notifier_remove(self.raw.get()) };
     }
 }
 
 /// A mirrored address space whose process lives, for the time of one request.
-pub(crate) struct Active<'n, T: Mirrored> {
-    notifier: &'n IntervalNotifier<T>,
+pub(crate) struct Active<'n, O: PagemapOps> {
+    notifier: &'n IntervalNotifier<O>,
     mm: ARef<MmWithUser>,
 }
 
-impl<T: Mirrored> Active<'_, T> {
+impl<O: PagemapOps> Active<'_, O> {
     /// The address after the last that the process may map.
     pub(crate) fn task_size(&self) -> usize {
         task_size(&self.mm)
     }
 
-    /// Takes the notifier lock to read the mirror state. May sleep.
-    pub(crate) fn lock(&mut self) -> Locked<'_, T> {
+    /// Takes the notifier lock to read the page table. May sleep.
+    pub(crate) fn lock(&mut self) -> Locked<'_> {
         Locked(self.notifier.state.lock())
     }
 
@@ -258,7 +238,7 @@ impl<T: Mirrored> Active<'_, T> {
         range: PageRange,
         access: Access,
         buffer: &'a mut PfnBuffer,
-    ) -> Result<Faulted<'a, T>> {
+    ) -> Result<Faulted<'a, O>> {
         // Input flags are sticky from one call to the next: clear them.
         let pfns = buffer.0.get_mut(..range.pages()).ok_or(E2BIG)?;
         pfns.fill(0);
@@ -274,8 +254,8 @@ impl<T: Mirrored> Active<'_, T> {
             dev_private_owner: self.notifier.owner.as_raw(),
         };
         // SAFETY: The notifier is inserted and subscribes to the whole of `mm`, which has users;
-        // `hmm_pfns` has an entry for each page of the range; the mmap lock is not held by us, as a
-        // guard of it would borrow `self`.
+        // `hmm_pfns` has an entry for each page of the range. (Called with the mmap lock held it would
+        // deadlock; a guard of it made by `self` would borrow `self`.)
         to_result(unsafe {
             shims::hmm_range_fault_unlocked_timeout(&mut raw, msecs_to_jiffies(RETRY_TIMEOUT_MS))
         })?;
@@ -289,62 +269,26 @@ impl<T: Mirrored> Active<'_, T> {
     }
 }
 
-/// What a look-up shall do about pages that are not present.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// Only look.
-    Look,
-    /// Make them readable.
-    Read,
-    /// Make them writable.
-    Write,
-}
-
-impl Access {
-    const fn request(self) -> shims::hmm_pfn_flags {
-        let fault = shims::hmm_pfn_flags_HMM_PFN_REQ_FAULT;
-        match self {
-            Self::Look => 0,
-            Self::Read => fault,
-            Self::Write => fault | shims::hmm_pfn_flags_HMM_PFN_REQ_WRITE,
-        }
-    }
-}
-
-/// Room for the answers about one block of pages.
-pub(crate) struct PfnBuffer(KVec<usize>);
-
-impl PfnBuffer {
-    /// A buffer for [`BLOCK_PAGES`] pages (4 KiB of memory).
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`].
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self(KVec::from_elem(0, BLOCK_PAGES, GFP_KERNEL_ACCOUNT)?))
-    }
-}
-
 /// The address space changed while it was looked up: look again.
 #[derive(Debug)]
 pub(crate) struct Retry;
 
 /// The answer of a walk, which may be out of date.
 #[must_use = "a walk is of no use until it has been validated"]
-pub(crate) struct Faulted<'a, T: Mirrored> {
-    notifier: &'a IntervalNotifier<T>,
+pub(crate) struct Faulted<'a, O: PagemapOps> {
+    notifier: &'a IntervalNotifier<O>,
     seq: usize,
     range: PageRange,
     pfns: &'a [usize],
 }
 
-impl<'a, T: Mirrored> Faulted<'a, T> {
+impl<'a, O: PagemapOps> Faulted<'a, O> {
     /// Takes the notifier lock and proves that nothing changed since the walk began.
     ///
     /// # Errors
     ///
     /// [`Retry`] if something did.
-    pub(crate) fn validate(self) -> core::result::Result<Validated<'a, T>, Retry> {
+    pub(crate) fn validate(self) -> core::result::Result<Validated<'a, O>, Retry> {
         let state = self.notifier.state.lock();
 
         // SAFETY: `raw` is inserted, and the lock that guards its sequence is held.
@@ -369,14 +313,14 @@ impl<'a, T: Mirrored> Faulted<'a, T> {
 ///
 /// `state` locks the notifier with which `pfns` were collected, and no notification has changed its
 /// sequence since: each valid entry names a page that is mapped at its address now.
-pub(crate) struct Validated<'a, T: Mirrored> {
-    state: Guard<'a, T, MutexBackend>,
-    owner: &'a DeviceOwner<T::Ops>,
+pub(crate) struct Validated<'a, O: PagemapOps> {
+    state: Guard<'a, PageTable, MutexBackend>,
+    owner: &'a DeviceOwner<O>,
     range: PageRange,
     pfns: &'a [usize],
 }
 
-impl<T: Mirrored> Validated<'_, T> {
+impl<O: PagemapOps> Validated<'_, O> {
     /// Where each page of the range is, in order of address.
     pub(crate) fn mappings(&self) -> impl Iterator<Item = (usize, Mapping)> + '_ {
         let pfns = self.pfns.iter().map(|&raw| {
@@ -386,93 +330,31 @@ impl<T: Mirrored> Validated<'_, T> {
         self.range.addresses().zip(pfns)
     }
 
-    /// Writes those mappings that `choose` chooses into the mirror state.
+    /// Enters those mappings that `choose` chooses into the page table.
     pub(crate) fn publish(
         mut self,
-        reserve: &mut T::Reserve,
+        reserve: &mut Reserve,
         mut choose: impl FnMut(&Mapping) -> bool,
     ) {
         for (address, &raw) in self.range.addresses().zip(self.pfns) {
             // SAFETY: By the type invariant a valid entry names a page that is mapped now.
             let mapping = unsafe { Mapping::new(HmmPfn::new(raw), self.owner) };
             if choose(&mapping) {
-                self.state.map(address, &mapping, reserve);
+                // SAFETY: By the type invariant this is what is mapped, and the table is that of the
+                // address space in which it was found.
+                unsafe { self.state.map(address, &mapping, reserve) };
             }
         }
     }
 }
 
-/// The mirror state, locked: it does not change while this lives.
-pub(crate) struct Locked<'a, T: Mirrored>(Guard<'a, T, MutexBackend>);
+/// The page table, locked: it does not change while this lives.
+pub(crate) struct Locked<'a>(Guard<'a, PageTable, MutexBackend>);
 
-impl<T: Mirrored> Deref for Locked<'_, T> {
-    type Target = T;
+impl Deref for Locked<'_> {
+    type Target = PageTable;
 
-    fn deref(&self) -> &T {
+    fn deref(&self) -> &PageTable {
         &self.0
-    }
-}
-
-/// What is mapped at one user address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mapping {
-    /// Nothing that the device could use without a fault.
-    Absent,
-    /// The device cannot use this address.
-    Error,
-    /// A page.
-    Page {
-        /// Where it is.
-        frame: Frame,
-        /// Whether the device may write to it.
-        writable: bool,
-        /// The CPU maps `1 << order` pages with the entry that maps this one.
-        order: usize,
-        /// It is the shared page of zeroes.
-        zero: bool,
-    },
-}
-
-impl Mapping {
-    /// Makes sense of an entry.
-    ///
-    /// # Safety
-    ///
-    /// If `pfn` is valid, it names a page that cannot go away during the call.
-    unsafe fn new<O: PagemapOps>(pfn: HmmPfn, owner: &DeviceOwner<O>) -> Self {
-        if pfn.is_error() {
-            return Self::Error;
-        }
-        if !pfn.is_valid() {
-            return Self::Absent;
-        }
-
-        // SAFETY: A valid entry names a frame that has a `struct page`.
-        let page = unsafe { shims::dmirror_shim_pfn_to_page(pfn.number()) };
-        let Some(page) = NonNull::new(page) else {
-            return Self::Error;
-        };
-
-        // SAFETY: The page is valid.
-        let frame = if unsafe { shims::dmirror_shim_is_device_private(page.as_ptr()) } {
-            // SAFETY: The page is a valid device-private page, in use during the call.
-            match unsafe { owner.resolve(page) } {
-                Some((_, index)) => Frame::Device(index),
-                None => return Self::Error,
-            }
-        // SAFETY: The page is valid and not device-private.
-        } else if unsafe { shims::dmirror_shim_in_direct_map(page.as_ptr()) } {
-            Frame::System(Pfn::new(pfn.number()))
-        } else {
-            return Self::Error;
-        };
-
-        Self::Page {
-            frame,
-            writable: pfn.is_writable(),
-            order: pfn.order(),
-            // SAFETY: Any number is allowed.
-            zero: unsafe { shims::dmirror_shim_is_zero_pfn(pfn.number()) },
-        }
     }
 }

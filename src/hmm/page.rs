@@ -16,7 +16,10 @@ use core::{
 use kernel::{
     bindings,
     error::to_result,
-    page::Page,
+    page::{
+        Page,
+        PAGE_SIZE, //
+    },
     prelude::*,
     uaccess::UserPtr, //
 };
@@ -61,8 +64,8 @@ impl Drop for LockedPage {
 ///
 /// # Invariants
 ///
-/// Nobody else knows the page: its contents may be written freely.
-pub(crate) struct SystemTarget(LockedPage);
+/// The page is valid, one reference to it is ours, and nobody else knows it.
+pub(crate) struct SystemTarget(NonNull<bindings::page>);
 
 impl SystemTarget {
     /// Allocates a movable page. May sleep and reclaim; no lock that reclaim takes may be held.
@@ -75,26 +78,36 @@ impl SystemTarget {
     pub(super) fn new() -> Result<Self> {
         // SAFETY: May be called wherever it is allowed to sleep.
         let page = unsafe { shims::dmirror_shim_alloc_movable_page() };
-        let page = NonNull::new(page).ok_or(ENOMEM)?;
-
-        // SAFETY: The page is valid and new; nobody else can have locked it.
-        unsafe { shims::dmirror_shim_lock_page(page.as_ptr()) };
-        // SAFETY: The page is locked, and the reference of the allocation is ours to give.
-        // INVARIANT: The page is new.
-        Ok(Self(unsafe { LockedPage::from_raw(page) }))
+        // INVARIANT: The page is new, and the reference of the allocation is ours.
+        Ok(Self(NonNull::new(page).ok_or(ENOMEM)?))
     }
 
-    /// Fills the page with the contents of `from`.
-    pub(crate) fn copy_from(&mut self, from: &Page) {
+    /// Fills the page with the bytes of `from`.
+    pub(crate) fn copy_from(&mut self, from: &Contents) {
         // SAFETY: Both pages are valid; by the type invariant nobody else accesses the target.
-        unsafe { shims::dmirror_shim_copy_page(self.0 .0.as_ptr(), from.as_ptr()) };
+        unsafe { shims::dmirror_shim_copy_page(self.0.as_ptr(), from.0.as_ptr()) };
     }
 
-    /// The page as a target.
+    /// The page as a target. Never waits: nobody else can have locked the page.
     pub(super) fn into_locked(self) -> LockedPage {
-        self.0
+        let page = core::mem::ManuallyDrop::new(self).0;
+
+        // SAFETY: The page is valid and new.
+        unsafe { shims::dmirror_shim_lock_page(page.as_ptr()) };
+        // SAFETY: The page is locked now, and the reference is given up.
+        unsafe { LockedPage::from_raw(page) }
     }
 }
+
+impl Drop for SystemTarget {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant one reference is ours; nothing uses it afterwards.
+        unsafe { shims::dmirror_shim_put_page(self.0.as_ptr()) };
+    }
+}
+
+// SAFETY: A page belongs to no thread.
+unsafe impl Send for SystemTarget {}
 
 /// The system page that a migration moves away. It is locked and unmapped: its contents are stable.
 ///
@@ -113,25 +126,51 @@ impl SourcePage<'_> {
         // INVARIANT: By the safety requirements.
         Self(page, PhantomData)
     }
+}
 
-    /// Copies the contents to `to`, which nobody else uses yet.
-    pub(crate) fn copy_to(&self, to: &mut Page) {
-        // SAFETY: Both pages are valid, and `to` is borrowed exclusively.
-        unsafe { shims::dmirror_shim_copy_page(to.as_ptr(), self.0.as_ptr()) };
+/// A page of kernel memory in which a driver keeps the bytes of a page of its device.
+///
+/// Like a page of a process it may be accessed by several at a time, and so its bytes are never lent
+/// as a Rust reference.
+pub(crate) struct Contents(Page);
+
+impl Contents {
+    /// A page with any bytes in it, charged to the current process. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self(Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?))
+    }
+
+    /// Fills the page with zeroes.
+    pub(crate) fn clear(&mut self) {
+        // SAFETY: The page is valid, and borrowed exclusively.
+        unsafe { shims::dmirror_shim_clear_page(self.0.as_ptr()) };
+    }
+
+    /// Fills the page with the bytes of `from`.
+    pub(crate) fn copy_from(&mut self, from: &SourcePage<'_>) {
+        // SAFETY: Both pages are valid, and `self` is borrowed exclusively.
+        unsafe { shims::dmirror_shim_copy_page(self.0.as_ptr(), from.0.as_ptr()) };
+    }
+
+    /// The page, for accesses of the device.
+    pub(crate) fn as_device(&self) -> DevicePtr<'_> {
+        // SAFETY: A `Page` is never null.
+        let page = unsafe { NonNull::new_unchecked(self.0.as_ptr()) };
+        // SAFETY: It is kernel memory, valid for as long as `self` is borrowed, and its bytes are
+        // accessed by C functions only.
+        unsafe { DevicePtr::from_raw(page) }
     }
 }
 
-/// Fills `page`, which nobody else uses, with zeroes.
-pub(crate) fn clear(page: &mut Page) {
-    // SAFETY: The page is valid, and borrowed exclusively.
-    unsafe { shims::dmirror_shim_clear_page(page.as_ptr()) };
-}
-
-/// A page whose contents a device may access now.
+/// A page whose bytes a device may access now.
 ///
 /// # Invariants
 ///
-/// The page is valid and mapped in the direct map for `'a`.
+/// The page is valid and in the direct map for `'a`, and no Rust reference to its bytes exists.
 pub(crate) struct DevicePtr<'a>(NonNull<bindings::page>, PhantomData<&'a bindings::page>);
 
 impl<'a> DevicePtr<'a> {
@@ -139,7 +178,7 @@ impl<'a> DevicePtr<'a> {
     ///
     /// # Safety
     ///
-    /// `page` stays valid and in the direct map for `'a`.
+    /// `page` stays valid and in the direct map for `'a`, and no Rust reference to its bytes is made.
     pub(super) unsafe fn from_raw(page: NonNull<bindings::page>) -> Self {
         // INVARIANT: By the safety requirements.
         Self(page, PhantomData)
@@ -179,14 +218,8 @@ impl<'a> DevicePtr<'a> {
     }
 }
 
-impl<'a> From<&'a Page> for DevicePtr<'a> {
-    fn from(page: &'a Page) -> Self {
-        // SAFETY: A `Page` is valid memory of the kernel for as long as it lives.
-        unsafe { Self::from_raw(NonNull::new_unchecked(page.as_ptr())) }
-    }
-}
-
-/// Makes the page at the user address `address` present, and writable if `write`.
+/// Makes the page at the user address `address` present, and writable if `write`, without
+/// changing it.
 ///
 /// May fault, sleep and take the mmap lock of the current process.
 ///
@@ -195,15 +228,12 @@ impl<'a> From<&'a Page> for DevicePtr<'a> {
 /// [`EFAULT`] if the current process may not access it so.
 pub(crate) fn fault_in_user(address: UserPtr, write: bool) -> Result {
     let left = if write {
+        // Not fault_in_writeable(): that stores a zero byte in each page, which may be the data.
         // SAFETY: Any address is allowed; a bad one is an error.
-        unsafe {
-            bindings::fault_in_writeable(address.as_mut_ptr().cast(), kernel::page::PAGE_SIZE)
-        }
+        unsafe { bindings::fault_in_safe_writeable(address.as_const_ptr().cast(), PAGE_SIZE) }
     } else {
         // SAFETY: Any address is allowed; a bad one is an error.
-        unsafe {
-            bindings::fault_in_readable(address.as_const_ptr().cast(), kernel::page::PAGE_SIZE)
-        }
+        unsafe { bindings::fault_in_readable(address.as_const_ptr().cast(), PAGE_SIZE) }
     };
 
     if left == 0 {

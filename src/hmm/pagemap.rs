@@ -14,8 +14,9 @@
 
 use super::{
     frame::DeviceIndex,
-    migrate::{
-        self,
+    home::{
+        evict,
+        serve_fault,
         Fault, //
     },
     page::{
@@ -48,14 +49,19 @@ use kernel::{
 pub(crate) trait PagemapOps: Send + Sync + Sized + 'static {
     /// Takes back a page that nobody uses any more.
     ///
-    /// Called in atomic context, often with a page table lock held: must not sleep or allocate.
+    /// Called by a process in atomic context, often with a page table lock held: must not sleep or
+    /// allocate.
     fn free(&self, page: FreePage);
 
     /// Copies the contents of the device page `page` to system memory.
     ///
     /// The page is locked and unmapped: neither CPU nor device writes to it. May sleep, but must not
     /// wait for other pages of a process.
-    fn copy_to_system(&self, page: DeviceIndex, target: &mut SystemTarget);
+    ///
+    /// # Errors
+    ///
+    /// The page stays on the device then, and a CPU that touches it gets a bus error.
+    fn copy_to_system(&self, page: DeviceIndex, target: &mut SystemTarget) -> Result;
 }
 
 /// The identity of a device, by which mm tells its private memory from that of others.
@@ -120,10 +126,11 @@ impl<O: PagemapOps> DeviceOwner<O> {
 /// The bytes `start..start + size` are requested in `iomem_resource` by us.
 struct Region {
     start: u64,
-    size: usize,
+    size: u64,
 }
 
 impl Region {
+    /// Requests a range of `size` bytes or, as memory hotplug needs whole sections, more.
     fn request(size: usize, name: &'static CStr) -> Result<Self> {
         // SAFETY: `iomem_resource` is a static of the kernel; `name` lives for ever.
         let resource = from_err_ptr(unsafe {
@@ -133,11 +140,12 @@ impl Region {
                 kernel::str::CStrExt::as_char_ptr(name),
             )
         })?;
+        // SAFETY: The resource is valid until it is released.
+        let resource = unsafe { &*resource };
         // INVARIANT: The region has just been requested.
         Ok(Self {
-            // SAFETY: The resource is valid until it is released.
-            start: unsafe { (*resource).start },
-            size,
+            start: resource.start,
+            size: resource.end - resource.start + 1,
         })
     }
 }
@@ -146,11 +154,7 @@ impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the region is ours; no memory is mapped in it any more.
         unsafe {
-            bindings::__release_region(
-                &raw mut bindings::iomem_resource,
-                self.start,
-                self.size as u64,
-            )
+            bindings::__release_region(&raw mut bindings::iomem_resource, self.start, self.size)
         };
     }
 }
@@ -232,7 +236,12 @@ impl<O: PagemapOps> Pagemap<O> {
         try_pin_init!(&this in Self {
             ops <- ops,
             owner,
-            region: Region::request((pages as usize) << PAGE_SHIFT, name)?,
+            region: {
+                if pages == 0 {
+                    return Err(EINVAL);
+                }
+                Region::request((pages as usize) << PAGE_SHIFT, name)?
+            },
             pages,
             base,
             number: PAGEMAPS.fetch_add(1, Relaxed),
@@ -243,7 +252,7 @@ impl<O: PagemapOps> Pagemap<O> {
                 // SAFETY: `region` and `owner` have been initialised above.
                 let (start, size, owner) = unsafe {
                     let this = this.as_ptr();
-                    ((*this).region.start, (*this).region.size as u64, (*this).owner.as_raw())
+                    ((*this).region.start, (*this).region.size, (*this).owner.as_raw())
                 };
                 // SAFETY: `slot` is valid for writes, and zeroes are a valid `dev_pagemap`.
                 let pagemap = unsafe {
@@ -296,7 +305,7 @@ impl<O: PagemapOps> Pagemap<O> {
         (self.pages - self.fresh.load(Relaxed)) as usize
     }
 
-    /// Puts a free page to use: the page is locked, and unmapped as yet. Does not sleep.
+    /// Puts a free page to use: the page is locked, and unmapped as yet. Process context; never waits.
     ///
     /// # Errors
     ///
@@ -311,8 +320,9 @@ impl<O: PagemapOps> Pagemap<O> {
         self.in_use.fetch_add(1, Relaxed);
         // SAFETY: By the invariant of `FreePage` nobody uses the page. The pagemap is registered.
         unsafe { bindings::zone_device_page_init(raw, self.raw.get(), 0) };
+        let raw = NonNull::new(raw).ok_or(EINVAL)?;
         // SAFETY: The call has locked the page and taken one reference, both of which are ours.
-        Ok(unsafe { LockedPage::from_raw(NonNull::new_unchecked(raw)) })
+        Ok(unsafe { LockedPage::from_raw(raw) })
     }
 
     pub(super) fn owner(&self) -> &DeviceOwner<O> {
@@ -386,14 +396,14 @@ impl<O: PagemapOps> Pagemap<O> {
         // SAFETY: By the safety requirements of this callback.
         let fault = unsafe { Fault::new(vmf, &this.owner) };
 
-        migrate::serve_fault(fault)
+        serve_fault(&fault)
     }
 }
 
 #[pinned_drop]
 impl<O: PagemapOps> PinnedDrop for Pagemap<O> {
     fn drop(self: Pin<&mut Self>) {
-        migrate::evict(&self);
+        evict(&self);
         // SAFETY: By the type invariant the pagemap is registered. This waits until the last page
         // has come back, and for `folio_free` on it.
         unsafe { bindings::memunmap_pages(self.raw.get()) };

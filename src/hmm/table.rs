@@ -3,9 +3,11 @@
 //! A device page table, shaped like that of a GPU: leaf tables of [`BLOCK_PAGES`] entries of 8 bytes,
 //! one for each 2 MiB of addresses, found by block number in a red-black tree.
 //!
-//! The entries are private to this file. They come in by [`Mirrored::map`] and go by
-//! [`Mirrored::invalidate`], and so an entry that is there names a page that is mapped now:
-//! [`PageTable::get`] may lend it for as long as the notifier lock is held.
+//! The table belongs to an [`IntervalNotifier`], which alone fills and empties it. So an entry that is
+//! there names a page that is mapped now, and [`PageTable::get`] may lend it for as long as the
+//! notifier lock is held.
+//!
+//! [`IntervalNotifier`]: super::notifier::IntervalNotifier
 
 use super::{
     frame::{
@@ -13,12 +15,8 @@ use super::{
         Frame,
         Pfn, //
     },
-    notifier::{
-        Mapping,
-        Mirrored, //
-    },
+    mapping::Mapping,
     page::DevicePtr,
-    pagemap::PagemapOps,
     range::BLOCK_PAGES, //
 };
 use crate::bindings as shims;
@@ -161,24 +159,22 @@ pub(crate) enum Target<'a> {
     Device(DeviceIndex),
 }
 
-/// The page table of a device with private memory of kind `O`.
+/// The page table of a device.
 ///
 /// # Invariants
 ///
 /// Each entry names a page that is mapped at its address in the mirrored address space; a writable
 /// entry, one that is mapped writable.
-pub(crate) struct PageTable<O> {
+pub(crate) struct PageTable {
     leaves: RBTree<usize, Leaf>,
-    _memory: PhantomData<fn() -> O>,
 }
 
-impl<O: PagemapOps> PageTable<O> {
+impl PageTable {
     /// An empty table.
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         // INVARIANT: There are no entries.
         Self {
             leaves: RBTree::new(),
-            _memory: PhantomData,
         }
     }
 
@@ -195,13 +191,10 @@ impl<O: PagemapOps> PageTable<O> {
             _table: PhantomData,
         })
     }
-}
 
-impl<O: PagemapOps> Mirrored for PageTable<O> {
-    type Ops = O;
-    type Reserve = Reserve;
-
-    fn invalidate(&mut self, pages: RangeInclusive<usize>) {
+    /// Forgets these virtual pages (numbers of 4 KiB pages; may reach to the end of the address
+    /// space). Does not allocate.
+    pub(super) fn invalidate(&mut self, pages: RangeInclusive<usize>) {
         let mut cursor = self
             .leaves
             .cursor_lower_bound_mut(&(pages.start() / BLOCK_PAGES));
@@ -227,10 +220,17 @@ impl<O: PagemapOps> Mirrored for PageTable<O> {
         }
     }
 
-    fn map(&mut self, address: usize, mapping: &Mapping, reserve: &mut Reserve) {
+    /// Learns what is mapped at the user address `address`. Does not allocate: without a reserve the
+    /// page may stay unknown, and is faulted once more.
+    ///
+    /// # Safety
+    ///
+    /// `mapping` is what is mapped there now, and [`invalidate`](Self::invalidate) is called before
+    /// that changes.
+    pub(super) unsafe fn map(&mut self, address: usize, mapping: &Mapping, reserve: &mut Reserve) {
         let page = address >> PAGE_SHIFT;
         let block = page / BLOCK_PAGES;
-        // INVARIANT: A mapping tells what is mapped at `address` now.
+        // INVARIANT: By the safety requirements.
         let entry = match *mapping {
             Mapping::Page {
                 frame, writable, ..
@@ -241,7 +241,6 @@ impl<O: PagemapOps> Mirrored for PageTable<O> {
         if let Some(leaf) = self.leaves.get_mut(&block) {
             leaf.set(page % BLOCK_PAGES, entry);
         } else if entry != Entry::EMPTY {
-            // Without a reserve the page stays unknown, and is faulted once more.
             if let Some((node, entries)) = reserve.0.take() {
                 let mut leaf = Leaf { used: 0, entries };
                 leaf.set(page % BLOCK_PAGES, entry);
@@ -254,7 +253,6 @@ impl<O: PagemapOps> Mirrored for PageTable<O> {
 #[kunit_tests(dmirror_table)]
 mod tests {
     use super::*;
-    use crate::memory::Chunk;
 
     const WRITE: bool = true;
     const READ: bool = false;
@@ -268,17 +266,23 @@ mod tests {
         }
     }
 
-    fn find(table: &PageTable<Chunk>, address: usize) -> Option<(Frame, bool)> {
+    fn map(table: &mut PageTable, address: usize, mapping: &Mapping, reserve: &mut Reserve) {
+        // SAFETY: No memory is reached through the entries of a test.
+        unsafe { table.map(address, mapping, reserve) };
+    }
+
+    fn find(table: &PageTable, address: usize) -> Option<(Frame, bool)> {
         table
             .get(address)
             .map(|found| (found.frame, found.writable))
     }
 
     /// A table that maps the `count` pages from the page number `first`.
-    fn table(first: usize, count: usize) -> Result<PageTable<Chunk>> {
+    fn table(first: usize, count: usize) -> Result<PageTable> {
         let mut table = PageTable::new();
         for number in first..first + count {
-            table.map(
+            map(
+                &mut table,
                 number << PAGE_SHIFT,
                 &page(number, WRITE),
                 &mut Reserve::new()?,
@@ -287,7 +291,7 @@ mod tests {
         Ok(table)
     }
 
-    fn count(table: &PageTable<Chunk>) -> usize {
+    fn count(table: &PageTable) -> usize {
         table.leaves.values().map(|leaf| leaf.used).sum()
     }
 
@@ -316,7 +320,12 @@ mod tests {
         assert_eq!(find(&table, 514 << PAGE_SHIFT), None);
         assert_eq!(table.leaves.values().count(), 2);
 
-        table.map(511 << PAGE_SHIFT, &page(7, READ), &mut Reserve::new()?);
+        map(
+            &mut table,
+            511 << PAGE_SHIFT,
+            &page(7, READ),
+            &mut Reserve::new()?,
+        );
         assert_eq!(
             find(&table, 511 << PAGE_SHIFT),
             Some((Frame::Device(DeviceIndex::new(7)), READ))
@@ -328,7 +337,12 @@ mod tests {
     #[test]
     fn absence_unmaps() -> Result {
         let mut table = table(3, 2)?;
-        table.map(3 << PAGE_SHIFT, &Mapping::Absent, &mut Reserve::new()?);
+        map(
+            &mut table,
+            3 << PAGE_SHIFT,
+            &Mapping::Absent,
+            &mut Reserve::new()?,
+        );
         assert_eq!(find(&table, 3 << PAGE_SHIFT), None);
         assert_eq!(count(&table), 1);
         Ok(())
@@ -336,17 +350,22 @@ mod tests {
 
     #[test]
     fn no_reserve_maps_nothing() {
-        let mut table = PageTable::<Chunk>::new();
-        table.map(0, &page(1, WRITE), &mut Reserve(None));
+        let mut table = PageTable::new();
+        map(&mut table, 0, &page(1, WRITE), &mut Reserve(None));
         assert_eq!(count(&table), 0);
     }
 
     #[test]
     fn one_reserve_serves_one_block() -> Result {
-        let mut table = PageTable::<Chunk>::new();
+        let mut table = PageTable::new();
         let mut reserve = Reserve::new()?;
         for number in 0..BLOCK_PAGES {
-            table.map(number << PAGE_SHIFT, &page(number, WRITE), &mut reserve);
+            map(
+                &mut table,
+                number << PAGE_SHIFT,
+                &page(number, WRITE),
+                &mut reserve,
+            );
         }
         assert_eq!(count(&table), BLOCK_PAGES);
         Ok(())

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a walk of the page tables asks, and what it answers for each page.
+//!
+//! C header: [`include/linux/hmm.h`](srctree/include/linux/hmm.h)
+
+use super::{
+    frame::{
+        Frame,
+        HmmPfn,
+        Pfn, //
+    },
+    pagemap::{
+        DeviceOwner,
+        PagemapOps, //
+    },
+    range::BLOCK_PAGES, //
+};
+use crate::bindings as shims;
+use core::ptr::NonNull;
+use kernel::prelude::*;
+
+/// What a look-up shall do about pages that are not present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Only look.
+    Look,
+    /// Make them readable.
+    Read,
+    /// Make them writable.
+    Write,
+}
+
+impl Access {
+    /// The flags by which `hmm_range_fault()` is asked.
+    pub(super) const fn request(self) -> shims::hmm_pfn_flags {
+        let fault = shims::hmm_pfn_flags_HMM_PFN_REQ_FAULT;
+        match self {
+            Self::Look => 0,
+            Self::Read => fault,
+            Self::Write => fault | shims::hmm_pfn_flags_HMM_PFN_REQ_WRITE,
+        }
+    }
+}
+
+/// Room for the answers about one block of pages.
+pub(crate) struct PfnBuffer(pub(super) KVec<usize>);
+
+impl PfnBuffer {
+    /// A buffer for [`BLOCK_PAGES`] pages (4 KiB of memory).
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self(KVec::from_elem(0, BLOCK_PAGES, GFP_KERNEL_ACCOUNT)?))
+    }
+}
+
+/// What is mapped at one user address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mapping {
+    /// Nothing that the device could use without a fault.
+    Absent,
+    /// The device cannot use this address.
+    Error,
+    /// A page.
+    Page {
+        /// Where it is.
+        frame: Frame,
+        /// Whether the device may write to it.
+        writable: bool,
+        /// The CPU maps `1 << order` pages with the entry that maps this one.
+        order: usize,
+        /// It is the shared page of zeroes.
+        zero: bool,
+    },
+}
+
+impl Mapping {
+    /// Makes sense of an entry.
+    ///
+    /// # Safety
+    ///
+    /// If `pfn` is valid, it names a page that cannot go away during the call.
+    pub(super) unsafe fn new<O: PagemapOps>(pfn: HmmPfn, owner: &DeviceOwner<O>) -> Self {
+        if pfn.is_error() {
+            return Self::Error;
+        }
+        if !pfn.is_valid() {
+            return Self::Absent;
+        }
+
+        // SAFETY: A valid entry names a frame that has a `struct page`.
+        let page = unsafe { shims::dmirror_shim_pfn_to_page(pfn.number()) };
+        let Some(page) = NonNull::new(page) else {
+            return Self::Error;
+        };
+
+        // SAFETY: The page is valid.
+        let frame = if unsafe { shims::dmirror_shim_is_device_private(page.as_ptr()) } {
+            // SAFETY: The page is a valid device-private page, in use during the call.
+            match unsafe { owner.resolve(page) } {
+                Some((_, index)) => Frame::Device(index),
+                None => return Self::Error,
+            }
+        // SAFETY: The page is valid and not device-private.
+        } else if unsafe { shims::dmirror_shim_in_direct_map(page.as_ptr()) } {
+            Frame::System(Pfn::new(pfn.number()))
+        } else {
+            return Self::Error;
+        };
+
+        Self::Page {
+            frame,
+            writable: pfn.is_writable(),
+            order: pfn.order(),
+            // SAFETY: Any number is allowed.
+            zero: unsafe { shims::dmirror_shim_is_zero_pfn(pfn.number()) },
+        }
+    }
+}
