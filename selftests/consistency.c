@@ -225,4 +225,36 @@ TEST_F(consistency, buffer_on_device)
 	EXPECT_TRUE(holds(self->buf, NPAGES, OTHER));
 }
 
+/*
+ * The buffer is the range itself, read-only as the child shares it: to make it
+ * writable must not cost a byte of what the device is about to read.
+ */
+TEST_F(consistency, read_into_itself)
+{
+	pid_t child;
+
+	fill(self->mem, NPAGES, SEED);
+	child = fork();
+	ASSERT_GE(child, 0);
+	if (!child) {
+		pause();
+		_exit(0);
+	}
+	EXPECT_EQ(dev_read(self->fd, self->mem, NPAGES, self->mem), NPAGES);
+	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+}
+
+/* To copy a page to itself brings it home: not all are on the device then. */
+TEST_F(consistency, take_into_itself)
+{
+	long ret;
+
+	fill(self->mem, NPAGES, SEED);
+	ret = dev_take(self->fd, self->mem, NPAGES, self->mem);
+	EXPECT_TRUE(ret == -ENOENT || ret == NPAGES);
+	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
+}
+
 TEST_HARNESS_MAIN

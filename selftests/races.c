@@ -13,6 +13,7 @@
 #define NPAGES	16
 #define SECONDS	3
 #define TIMEOUT	240	/* for a slow guest */
+#define HUGE	(2UL << 20)
 
 struct race {
 	int fd;
@@ -208,6 +209,52 @@ static void *fork_and_touch(void *arg)
 TEST_F_TIMEOUT(races, fork_and_move, TIMEOUT)
 {
 	EXPECT_EQ(move_beside(&self->race, fork_and_touch), 0);
+}
+
+static void *drop_huge_page(void *arg)
+{
+	struct race *race = arg;
+
+	while (!is_over(race))
+		madvise(race->mem, HUGE, MADV_DONTNEED);
+	return NULL;
+}
+
+/*
+ * A huge page that is mapped by parts is split on its way to the device, for
+ * which the kernel lets go of the page table; MADV_DONTNEED may free that table
+ * meanwhile. The kernel then counts some pages twice, and must not write them
+ * where there is no room.
+ */
+TEST_F_TIMEOUT(races, take_split_and_dontneed, TIMEOUT)
+{
+	struct race *race = &self->race;
+	time_t end = time(NULL) + SECONDS;
+	char *area = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *buf = map_pages(HUGE / PAGE);
+	unsigned int rounds = 0;
+
+	ASSERT_NE(area, MAP_FAILED);
+	ASSERT_NE(buf, MAP_FAILED);
+	race->mem = (char *)(((uintptr_t)area + HUGE - 1) & ~(HUGE - 1));
+	ASSERT_EQ(madvise(race->mem, HUGE, MADV_HUGEPAGE), 0);
+	ASSERT_EQ(pthread_create(&race->thread, NULL, drop_huge_page, race), 0);
+	while (time(NULL) < end) {
+		long ret;
+
+		race->mem[0] = 1;
+		mprotect(race->mem + PAGE, PAGE, PROT_READ);
+		ret = dev_take(race->fd, race->mem, HUGE / PAGE, buf);
+		EXPECT_TRUE(ret == -ENOENT || ret == -EBUSY || ret == HUGE / PAGE);
+		mprotect(race->mem + PAGE, PAGE, PROT_READ | PROT_WRITE);
+		rounds++;
+	}
+	end_race(race);
+	pthread_join(race->thread, NULL);
+	TH_LOG("%u rounds", rounds);
+	EXPECT_GE(dev_give(race->fd, race->mem, HUGE / PAGE), 0);
+	EXPECT_TRUE(is_zero(race->mem + 2 * PAGE, 1));
 }
 
 TEST_HARNESS_MAIN
