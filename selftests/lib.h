@@ -117,13 +117,19 @@ static inline void *map_pages(size_t npages)
 	return mem;
 }
 
+/* The word @i of a range filled from @seed: different in each page, and seldom zero. */
+static inline uint64_t word_of(uint64_t seed, size_t i)
+{
+	return ((seed + i / WORDS) * WORDS + i % WORDS) ^ 0xa5a5a5a5a5a5a5a5;
+}
+
 /* Page k of a filled range gets the contents number @seed + k. */
 static inline void fill(void *mem, size_t npages, uint64_t seed)
 {
 	uint64_t *word = mem;
 
 	for (size_t i = 0; i < npages * WORDS; i++)
-		word[i] = (seed + i / WORDS) * WORDS + i % WORDS;
+		word[i] = word_of(seed, i);
 }
 
 static inline bool holds(const void *mem, size_t npages, uint64_t seed)
@@ -131,7 +137,7 @@ static inline bool holds(const void *mem, size_t npages, uint64_t seed)
 	const uint64_t *word = mem;
 
 	for (size_t i = 0; i < npages * WORDS; i++) {
-		uint64_t want = (seed + i / WORDS) * WORDS + i % WORDS;
+		uint64_t want = word_of(seed, i);
 
 		if (word[i] == want)
 			continue;
