@@ -2,13 +2,14 @@
 
 //! The device reads and writes memory, and tells where pages are.
 //!
-//! Data go straight between the page and the caller's buffer, with page faults disabled: the notifier
-//! lock is held meanwhile, and a fault on the buffer may need it. If the buffer is not there, the lock
-//! is dropped, the buffer faulted in, and the page copied again.
+//! Data go straight between the page and the caller's buffer, with page faults disabled: the
+//! notifier lock is held meanwhile, and a fault on the buffer may need it. If the buffer is not
+//! there, the lock is dropped, the buffer faulted in, and the page copied again.
 
 use crate::{
     hmm::{
         frame::Frame,
+        leaf::Reserve,
         mapping::{
             Access,
             Mapping,
@@ -28,7 +29,6 @@ use crate::{
             BLOCK_PAGES, //
         },
         table::{
-            Reserve,
             Target,
             Translation, //
         }, //
@@ -42,6 +42,7 @@ use crate::{
         DeviceMemory, //
     },
     mirror::Space,
+    patience::Patience,
     transfer,
     uapi::snapshot as bits,
 };
@@ -56,9 +57,6 @@ use kernel::{
 
 /// Pages copied in one hold of the notifier lock; what a change of the address space may wait for.
 const PAGES_PER_LOCK: usize = 16;
-
-/// How often the pages of a block may be taken away again before the device gives up.
-const MAX_RETRIES: usize = 1000;
 
 /// The way that the data go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +90,10 @@ enum Stop {
 ///
 /// # Errors
 ///
-/// Those of [`Active::fault`](crate::hmm::notifier::Active::fault); [`EFAULT`] also for a bad buffer; [`EBUSY`] if pages are taken away
+/// Those of [`Active::fault`]; [`EFAULT`] also for a bad buffer; [`EBUSY`] if pages are taken away
 /// faster than the device can use them.
+///
+/// [`Active::fault`]: crate::hmm::notifier::Active::fault
 pub(crate) fn copy(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
@@ -105,16 +105,14 @@ pub(crate) fn copy(
     // Where the run of missing pages ends that the device faulted last.
     let mut faulted_to = 0;
 
+    let mut patience = Patience::new();
+
     for block in request.range.blocks() {
         let mut rest = Some(block);
-        let mut retries = 0;
 
         while let Some(range) = rest {
             if killed() {
                 return Err(EINTR);
-            }
-            if retries > MAX_RETRIES {
-                return Err(EBUSY);
             }
             let piece = range.first_pages(PAGES_PER_LOCK);
             let (done, stop) = copy_piece(&active.lock(), memory, direction, request, piece);
@@ -122,21 +120,21 @@ pub(crate) fn copy(
             progress.pages += done;
             rest = range.skip_pages(done);
             if done > 0 {
-                retries = 0;
+                patience.renew();
             }
             match stop {
                 Stop::Done => {}
                 Stop::Buffer(pointer) => {
+                    patience.again()?;
                     fault_in_user(pointer, direction == Direction::Read)?;
-                    retries += 1;
                 }
                 Stop::Missing(address) => {
                     if address > faulted_to || progress.faults == 0 {
                         progress.faults += 1;
                     }
                     faulted_to = range.end();
+                    patience.again()?;
                     fault_in(active, memory, direction, rest.unwrap_or(range), &mut pfns)?;
-                    retries += 1;
                 }
             }
         }
@@ -195,7 +193,8 @@ pub(crate) fn copy_page(
     result
 }
 
-/// Makes the pages of `range` present for the device, and enters them into its table.
+/// Makes the pages of `range` present for the device, and enters them into its table. Does nothing
+/// if others change them meanwhile.
 fn fault_in(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
@@ -204,7 +203,11 @@ fn fault_in(
     pfns: &mut PfnBuffer,
 ) -> Result {
     let mut reserve = Reserve::new()?;
-    let Ok(found) = active.fault(range, direction.access(), pfns)?.validate() else {
+    let faulted = match active.fault(range, direction.access(), pfns) {
+        Err(error) if error == EBUSY => return Ok(()),
+        faulted => faulted?,
+    };
+    let Ok(found) = faulted.validate() else {
         return Ok(());
     };
     if found.mappings().any(|(_, page)| page == Mapping::Error) {
@@ -247,7 +250,9 @@ fn read_only_device_pages(found: &Validated<'_, Chunk>, range: PageRange) -> Opt
 ///
 /// # Errors
 ///
-/// Those of [`Active::fault`](crate::hmm::notifier::Active::fault) for a look; [`EFAULT`] for a bad buffer.
+/// Those of [`Active::fault`] for a look; [`EFAULT`] for a bad buffer.
+///
+/// [`Active::fault`]: crate::hmm::notifier::Active::fault
 pub(crate) fn snapshot(
     active: &mut Space<'_>,
     request: &Request,
@@ -272,8 +277,8 @@ pub(crate) fn snapshot(
     Ok(())
 }
 
-/// Calls `then` with where the pages of `range` are, without faulting them. The notifier lock is held
-/// meanwhile.
+/// Calls `then` with where the pages of `range` are, without faulting them. The notifier lock is
+/// held meanwhile.
 ///
 /// # Errors
 ///
@@ -284,15 +289,19 @@ pub(crate) fn look<R>(
     pfns: &mut PfnBuffer,
     then: impl FnOnce(Validated<'_, Chunk>) -> R,
 ) -> Result<R> {
-    for _ in 0..MAX_RETRIES {
-        if killed() {
-            return Err(EINTR);
+    let mut patience = Patience::new();
+
+    loop {
+        match active.fault(range, Access::Look, pfns) {
+            Err(error) if error == EBUSY => {}
+            faulted => {
+                if let Ok(found) = faulted?.validate() {
+                    return Ok(then(found));
+                }
+            }
         }
-        if let Ok(found) = active.fault(range, Access::Look, pfns)?.validate() {
-            return Ok(then(found));
-        }
+        patience.again()?;
     }
-    Err(EBUSY)
 }
 
 /// The byte of a snapshot for one page.

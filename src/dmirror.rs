@@ -2,7 +2,7 @@
 
 //! A device that mirrors the address space of a process, in Rust.
 //!
-//! It is driven like the kernel's C test driver (`lib/test_hmm.c`), whose ioctls it understands, and
+//! It is driven like the kernel's C test driver (`lib/test_hmm.c`), whose ioctls it understands. It
 //! has no hardware: its memory is kernel memory, its engine the CPU. What it does to the mirrored
 //! process is real: faults, migrations, and notifications go through mm.
 //!
@@ -19,6 +19,8 @@ mod ioctl;
 mod memory;
 #[deny(unsafe_code)]
 mod mirror;
+#[deny(unsafe_code)]
+mod patience;
 #[deny(unsafe_code)]
 mod pool;
 #[deny(unsafe_code)]

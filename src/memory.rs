@@ -8,8 +8,8 @@
 //! # Lock order
 //!
 //! `grow` comes before everything and is never taken with the mmap lock held. [`Chunk`]'s lock is
-//! the last of all: mm frees pages with a page table lock held, and so nothing is allocated, freed or
-//! waited for under it.
+//! the last of all: mm frees pages with a page table lock held, and so nothing is allocated, freed
+//! or waited for under it.
 
 use crate::{
     hmm::{
@@ -120,8 +120,8 @@ impl DeviceMemory {
         None
     }
 
-    /// Lends the contents of the device page `index` to `access`, which must not sleep. `None` if the
-    /// page is not in use.
+    /// Lends the contents of the device page `index` to `access`, which must not sleep. `None` if
+    /// the page is not in use.
     pub(crate) fn with_contents<R>(
         &self,
         index: DeviceIndex,

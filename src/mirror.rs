@@ -24,7 +24,8 @@ use kernel::{
 /// An address space that one of our devices mirrors.
 pub(crate) type Space<'a> = Active<'a, Chunk>;
 
-/// An open file: mirrors the address space of the process that opened it, for as long as it is open.
+/// An open file: mirrors the address space of the process that opened it, for as long as it is
+/// open.
 ///
 /// A file that is handed to another process keeps mirroring the one that opened it.
 #[pin_data]

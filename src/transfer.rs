@@ -14,6 +14,7 @@ use crate::{
             bring_home,
             HomePages, //
         },
+        leaf::Reserve,
         mapping::{
             Mapping,
             PfnBuffer, //
@@ -36,7 +37,6 @@ use crate::{
             BLOCK_PAGES, //
         },
         table::{
-            Reserve,
             Target, //
         }, //
     },
@@ -49,6 +49,7 @@ use crate::{
         DeviceMemory, //
     },
     mirror::Space,
+    patience::Patience,
 };
 use kernel::{
     mm::virt::{
@@ -69,7 +70,9 @@ use kernel::{
 /// * [`ENOENT`][]: not all pages are on the device now.
 /// * [`EINVAL`][]: a gap between VMAs, or a VMA that cannot be read or whose pages never move.
 /// * [`EFAULT`][]: bad buffer.
-/// * [`EBUSY`], [`EINTR`], [`ENOMEM`]: as for [`Active::fault`](crate::hmm::notifier::Active::fault).
+/// * [`EBUSY`], [`EINTR`], [`ENOMEM`]: as for [`Active::fault`].
+///
+/// [`Active::fault`]: crate::hmm::notifier::Active::fault
 pub(crate) fn to_device(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
@@ -174,10 +177,8 @@ fn read_back(
 ) -> Result<usize> {
     for (done, address) in block.addresses().enumerate() {
         let buffer = request.buffer_at(address, PAGE_SIZE);
+        let mut patience = Patience::new();
         loop {
-            if killed() {
-                return Err(EINTR);
-            }
             let table = active.lock();
             let Some(page) = table
                 .get(address)
@@ -189,6 +190,7 @@ fn read_back(
                 break;
             }
             drop(table);
+            patience.again()?;
             fault_in_user(buffer, true)?;
         }
     }

@@ -3,9 +3,9 @@
 //! Names of page frames.
 //!
 //! System memory is named by a page frame number, device memory by its place on the device. The two
-//! never convert into each other, so that no arithmetic can take one for the other: a device-private
-//! page has a page frame number today, but nothing lives at that address, and kernels to come may
-//! drop the number.
+//! never convert into each other, so that no arithmetic can take one for the other: a
+//! device-private page has a page frame number today, but nothing lives at that address, and
+//! kernels to come may drop the number.
 //!
 //! C headers: [`include/linux/hmm.h`](srctree/include/linux/hmm.h),
 //! [`include/linux/migrate.h`](srctree/include/linux/migrate.h)

@@ -2,13 +2,13 @@
 
 //! The way home: pages of the device move back to system memory.
 //!
-//! Because the device asks for it ([`bring_home`]), because the CPU touches a page ([`serve_fault`]),
-//! or because the memory goes away ([`evict`]).
+//! Because the device asks for it ([`bring_home`]), because the CPU touches a page
+//! ([`serve_fault`]), or because the memory goes away ([`evict`]).
 
 use super::{
+    batch::Pages,
     migrate::{
         Collected,
-        Pages,
         Select,
         Source,
         WORDS_PER_PAGE, //
@@ -92,7 +92,8 @@ impl HomePages {
 ///
 /// # Invariants
 ///
-/// `vmf` is valid for `'f`; its page is device-private, locked and referenced; the mmap lock is held.
+/// `vmf` is valid for `'f`; its page is device-private, locked and referenced; the mmap lock is
+/// held.
 pub(super) struct Fault<'f, O> {
     vmf: &'f bindings::vm_fault,
     owner: &'f DeviceOwner<O>,
@@ -134,8 +135,8 @@ fn try_serve<O: PagemapOps>(fault: &Fault<'_, O>) -> Result {
     let mut pages = HomePages::new();
     pages.fill(1)?;
 
-    // SAFETY: By the type invariant the VMA is that of the fault, the mmap lock is held, and the page
-    // is locked and referenced.
+    // SAFETY: By the type invariant the VMA is that of the fault, the mmap lock is held, and the
+    // page is locked and referenced.
     let collected = unsafe {
         Collected::setup(
             place.vma,

@@ -15,10 +15,10 @@
 //! * *What is moved?* Anonymous pages. Pages of files and shared memory are collected but never
 //!   offered a target, and stay; so do pinned pages. A page that another thread has locked is
 //!   skipped. None of this holds up the rest.
-//! * *Huge pages?* Split first: all pages here are of 4 KiB. (For the split 7.3 waits for the lock of
-//!   a folio that is mapped by parts, even with earlier pages of the batch locked.)
-//! * *Holes?* An empty entry of an anonymous VMA, or the page of zeroes, is a [`Source::Hole`] on the
-//!   way to the device: the target must be filled with zeroes by the driver.
+//! * *Huge pages?* Split first: all pages here are of 4 KiB. (For the split 7.3 waits for the lock
+//!   of a folio that is mapped by parts, even with earlier pages of the batch locked.)
+//! * *Holes?* An empty entry of an anonymous VMA, or the page of zeroes, is a [`Source::Hole`] on
+//!   the way to the device: the target must be filled with zeroes by the driver.
 //! * *Is finishing only a notification?* No. Until then the CPU waits for the pages.
 //!
 //! # Lock order
@@ -29,6 +29,7 @@
 //! C header: [`include/linux/migrate.h`](srctree/include/linux/migrate.h)
 
 use super::{
+    batch::Pages,
     frame::{
         DeviceIndex,
         MigratePfn, //
@@ -88,109 +89,6 @@ pub(crate) enum Select {
     System,
     /// Private pages of the device.
     Device,
-}
-
-/// The two ways to collect pages, and what C keeps about them.
-enum Batch {
-    /// By virtual address.
-    Vma(shims::migrate_vma),
-    /// By place on the device.
-    Device,
-}
-
-/// Pages on their way.
-///
-/// # Invariants
-///
-/// * `src` is as the collection left it; where it says so, its page is locked, referenced and
-///   unmapped by us.
-/// * Each entry of `dst` is 0 or names a page whose lock and one reference were given to us.
-/// * `src` and `dst` have as many entries as were collected.
-/// * If `batch` is by VMA, the mmap lock is held for `'a`.
-/// * Unless `committed`, `migrate_vma_pages()` or its twin has not been called.
-pub(super) struct Pages<'a> {
-    batch: Batch,
-    src: &'a mut [usize],
-    dst: &'a mut [usize],
-    committed: bool,
-}
-
-impl<'a> Pages<'a> {
-    /// The pages that `migrate_device_range()` has collected into `src`.
-    ///
-    /// # Safety
-    ///
-    /// It has, and nothing has been done with them since; `dst` is all zeroes, and as long as `src`.
-    pub(super) unsafe fn of_device(src: &'a mut [usize], dst: &'a mut [usize]) -> Self {
-        // INVARIANT: By the safety requirements.
-        Self {
-            batch: Batch::Device,
-            src,
-            dst,
-            committed: false,
-        }
-    }
-
-    /// Lets C have the arrays, of which `src` and `dst` have been the only users meanwhile.
-    fn batch(&mut self) -> &mut Batch {
-        if let Batch::Vma(raw) = &mut self.batch {
-            raw.src = self.src.as_mut_ptr();
-            raw.dst = self.dst.as_mut_ptr();
-        }
-        &mut self.batch
-    }
-
-    fn commit(&mut self) {
-        match self.batch() {
-            // SAFETY: By the type invariant the batch has been collected, its arrays are valid, and
-            // the mmap lock is held.
-            Batch::Vma(raw) => unsafe { shims::migrate_vma_pages(raw) },
-            // SAFETY: By the type invariant the pages of `src` have been collected.
-            Batch::Device => unsafe {
-                shims::migrate_device_pages(
-                    self.src.as_mut_ptr(),
-                    self.dst.as_mut_ptr(),
-                    self.src.len(),
-                )
-            },
-        }
-        self.committed = true;
-    }
-}
-
-impl Drop for Pages<'_> {
-    fn drop(&mut self) {
-        if !self.committed {
-            // mm would take a page with a target for one that has been moved.
-            for dst in self.dst.iter_mut() {
-                if let Some(page) = take_target(core::mem::take(dst)) {
-                    drop(page);
-                }
-            }
-        }
-        match self.batch() {
-            // SAFETY: As for `commit()`; either that was called or there are no targets.
-            Batch::Vma(raw) => unsafe { shims::migrate_vma_finalize(raw) },
-            // SAFETY: As for `commit()`; either that was called or there are no targets.
-            Batch::Device => unsafe {
-                shims::migrate_device_finalize(
-                    self.src.as_mut_ptr(),
-                    self.dst.as_mut_ptr(),
-                    self.src.len(),
-                )
-            },
-        }
-    }
-}
-
-/// The page in an entry of `dst`.
-fn take_target(entry: usize) -> Option<LockedPage> {
-    let number = MigratePfn::new(entry).number()?;
-    // SAFETY: The entries of `dst` name frames that have a `struct page`.
-    let page = unsafe { shims::dmirror_shim_pfn_to_page(number) };
-    let page = NonNull::new(page)?;
-    // SAFETY: By the invariant of `Pages` lock and reference are ours; the entry is taken once.
-    Some(unsafe { LockedPage::from_raw(page) })
 }
 
 /// Where a page comes from.
@@ -288,48 +186,33 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
         to_result(unsafe { shims::migrate_vma_setup(&mut raw) })?;
 
         let collected = raw.npages;
-        let pages = Pages {
-            batch: Batch::Vma(raw),
-            src: src.get_mut(..collected).ok_or(E2BIG)?,
-            dst: dst.get_mut(..collected).ok_or(E2BIG)?,
-            committed: false,
-        };
+        let src = src.get_mut(..collected).ok_or(E2BIG)?;
+        let dst = dst.get_mut(..collected).ok_or(E2BIG)?;
+        // SAFETY: The call has collected the pages into these parts of the arrays just now.
+        let pages = unsafe { Pages::of_vma(raw, src, dst) };
+
         // See `WORDS_PER_PAGE`. The entries no longer belong to the addresses.
         if collected != range.pages() {
             return Err(EAGAIN);
         }
-        // INVARIANT: The call has collected the pages into `src` and zeroed `dst`.
         Ok(Self { pages, owner })
     }
 
-    /// Asks for a target for each page that can move, and each hole: `choose` gets the number of the
-    /// page in the range and where it comes from, and returns the page that shall take its place,
-    /// filled, or `None` to leave it.
+    /// Asks for a target for each page that can move, and each hole: `choose` gets the number of
+    /// the page in the range and where it comes from, and returns the page that shall take its
+    /// place, filled, or `None` to leave it.
     pub(crate) fn offer(
         &mut self,
         mut choose: impl FnMut(usize, Source<'_, O>) -> Option<LockedPage>,
     ) {
-        let entries = self.pages.src.iter().zip(self.pages.dst.iter_mut());
+        let owner = self.owner;
 
-        for (index, (&src, dst)) in entries.enumerate() {
-            let src = MigratePfn::new(src);
-            // A target that was offered before stays.
-            if !src.migrates() || *dst != 0 {
-                continue;
-            }
-            // SAFETY: By the invariant of `Pages`, a page in `src` that migrates is locked and
-            // referenced, at least until `self.pages` is dropped.
-            let Some(source) = (unsafe { source(src, self.owner) }) else {
-                continue;
-            };
-            if let Some(page) = choose(index, source) {
-                let page = page.into_raw();
-                // SAFETY: A locked page is valid.
-                let number = unsafe { shims::dmirror_shim_page_to_pfn(page.as_ptr()) };
-                // INVARIANT: Lock and reference have been given to us.
-                *dst = MigratePfn::target(number).into_raw();
-            }
-        }
+        self.pages.offer(|index, src| {
+            // SAFETY: The page of an entry that takes part is locked and referenced for longer than
+            // this call.
+            let source = unsafe { source(src, owner) }?;
+            choose(index, source)
+        });
     }
 
     /// Lets the targets take over from their sources. May sleep.
@@ -377,10 +260,6 @@ pub(crate) struct Committed<'a>(Pages<'a>);
 impl Committed<'_> {
     /// How many pages moved, holes that were filled included.
     pub(crate) fn moved(&self) -> usize {
-        let entries = self.0.src.iter().zip(self.0.dst.iter());
-
-        entries
-            .filter(|(&src, &dst)| MigratePfn::new(src).migrates() && dst != 0)
-            .count()
+        self.0.moving()
     }
 }

@@ -47,7 +47,8 @@ struct Adapter<T>(core::marker::PhantomData<T>);
 ///
 /// # Invariants
 ///
-/// `misc` is the field of a pinned `Self`, and `data` is initialised before it and dropped after it.
+/// `misc` is the field of a pinned `Self`, and `data` is initialised before it and dropped after
+/// it.
 #[pin_data]
 pub(crate) struct Minor<T: MinorDevice> {
     // Declared first: dropped first, so that nothing opens a device without data.

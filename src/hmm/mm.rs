@@ -73,8 +73,8 @@ impl<'a> MmapRead<'a> {
         if vma.is_null() {
             return None;
         }
-        // SAFETY: `find_vma()` returned a VMA of `mm`, which stays while the mmap lock is held, thus
-        // for as long as `self` is borrowed.
+        // SAFETY: `find_vma()` returned a VMA of `mm`, which stays while the mmap lock is held,
+        // thus for as long as `self` is borrowed.
         Some(unsafe { VmaRef::from_raw(vma) })
     }
 

@@ -2,28 +2,29 @@
 
 //! Heterogeneous memory management: safe abstractions for device drivers.
 //!
-//! A device that mirrors a process's address space needs four things from mm, and each is a type here
-//! whose misuse does not compile:
+//! A device that mirrors a process's address space needs four things from mm, and each is a type
+//! here whose misuse does not compile:
 //!
-//! * [`IntervalNotifier`] hears of every change of the mirrored address space, and owns the device's
-//!   page table behind the lock that orders changes against look-ups.
+//! * [`IntervalNotifier`] hears of every change of the mirrored address space, and owns the
+//!   device's page table behind the lock that orders changes against look-ups.
 //! * [`Active::fault`] makes pages present and tells where they are. The answer, [`Faulted`], says
 //!   nothing until [`Faulted::validate`] has proved, under that lock, that it still holds. Only the
 //!   proof, [`Validated`], can write into the page table.
 //! * [`Pagemap`] is device memory as `struct page`, with the callbacks that give pages back.
-//! * [`Collected`] and [`Committed`] move pages between system and device memory. They undo or finish
-//!   what they began when they are dropped.
+//! * [`Collected`] and [`Committed`] move pages between system and device memory. They undo or
+//!   finish what they began when they are dropped.
 //!
 //! # The protocols
 //!
 //! *Mirror*: [`Active::fault`] → [`Faulted::validate`] → [`Validated::publish`], and again from the
-//! start on [`Retry`]. Nothing else fills the page table, so that it never holds a page that has gone.
+//! start on [`Retry`]. Nothing else fills the page table, so that it never holds a page that has
+//! gone.
 //!
 //! *Migrate*: [`MmapRead::migrate`] (collect, unmap) → [`Collected::offer`] (allocate, copy) →
-//! [`Collected::commit`] → drop. The page table of the device is not touched: it loses the entries through the
-//! notifier like everyone else's, and is filled again by the first protocol. Writing it from here is
-//! how a driver gets stale entries: a `MADV_DONTNEED`, which needs no more than the mmap lock for
-//! reading, may already have removed the page.
+//! [`Collected::commit`] → drop. The page table of the device is not touched: it loses the entries
+//! through the notifier like everyone else's, and is filled again by the first protocol. Writing it
+//! from here is how a driver gets stale entries: a `MADV_DONTNEED`, which needs no more than the
+//! mmap lock for reading, may already have removed the page.
 //!
 //! # Lock order
 //!
@@ -54,8 +55,10 @@
 //! [`Collected::commit`]: migrate::Collected::commit
 //! [`Committed`]: migrate::Committed
 
+mod batch;
 pub(crate) mod frame;
 pub(crate) mod home;
+pub(crate) mod leaf;
 pub(crate) mod mapping;
 pub(crate) mod migrate;
 pub(crate) mod minor;
@@ -64,4 +67,5 @@ pub(crate) mod notifier;
 pub(crate) mod page;
 pub(crate) mod pagemap;
 pub(crate) mod range;
+mod region;
 pub(crate) mod table;

@@ -2,12 +2,13 @@
 
 //! Interval notifiers: how a device hears that pages are about to change.
 //!
-//! The device's page table lives inside the notifier, behind its lock. It loses entries when mm says
-//! so and gains them by [`Validated::publish`] only; a driver never holds a mutable reference to it.
-//! So it never names a page that mm has taken away.
+//! The device's page table lives inside the notifier, behind its lock. It loses entries when mm
+//! says so and gains them by [`Validated::publish`] only; a driver never holds a mutable reference
+//! to it. So it never names a page that mm has taken away.
 //!
-//! A request works on the address space through one [`Active`], and each step borrows it exclusively:
-//! it cannot wait for pages with the notifier lock held, or ask for it with the mmap lock held.
+//! A request works on the address space through one [`Active`], and each step borrows it
+//! exclusively: it cannot wait for pages with the notifier lock held, or ask for it with the mmap
+//! lock held.
 //!
 //! # Lock order
 //!
@@ -19,6 +20,7 @@
 
 use super::{
     frame::HmmPfn,
+    leaf::Reserve,
     mapping::{
         Access,
         Mapping,
@@ -36,10 +38,7 @@ use super::{
         pages_touched,
         PageRange, //
     },
-    table::{
-        PageTable,
-        Reserve, //
-    }, //
+    table::PageTable, //
 };
 use crate::bindings as shims;
 use core::{
@@ -89,7 +88,8 @@ pub(crate) struct IntervalNotifier<O: PagemapOps> {
 
 // SAFETY: A subscription may be removed by any thread; page tables and owners are `Send`.
 unsafe impl<O: PagemapOps> Send for IntervalNotifier<O> {}
-// SAFETY: The page table is behind a lock, and the C functions called on `&self` lock for themselves.
+// SAFETY: The page table is behind a lock, and the C functions called on `&self` lock for
+// themselves.
 unsafe impl<O: PagemapOps> Sync for IntervalNotifier<O> {}
 
 impl<O: PagemapOps> IntervalNotifier<O> {
@@ -227,8 +227,8 @@ impl<O: PagemapOps> Active<'_, O> {
     /// # Errors
     ///
     /// * [`E2BIG`][]: `range` is longer than the buffer.
-    /// * [`EFAULT`][]: asked for access to an address that has no VMA, forbids all access, or cannot
-    ///   be accessed by a device.
+    /// * [`EFAULT`][]: asked for access to an address that has no VMA, forbids all access, or
+    ///   cannot be accessed by a device.
     /// * [`EPERM`][]: asked to write where the VMA forbids it.
     /// * [`EBUSY`][]: others changed the range for too long.
     /// * [`EINTR`][]: killed.
@@ -254,8 +254,8 @@ impl<O: PagemapOps> Active<'_, O> {
             dev_private_owner: self.notifier.owner.as_raw(),
         };
         // SAFETY: The notifier is inserted and subscribes to the whole of `mm`, which has users;
-        // `hmm_pfns` has an entry for each page of the range. (Called with the mmap lock held it would
-        // deadlock; a guard of it made by `self` would borrow `self`.)
+        // `hmm_pfns` has an entry for each page of the range. (Called with the mmap lock held it
+        // would deadlock; a guard of it made by `self` would borrow `self`.)
         to_result(unsafe {
             shims::hmm_range_fault_unlocked_timeout(&mut raw, msecs_to_jiffies(RETRY_TIMEOUT_MS))
         })?;
@@ -340,8 +340,8 @@ impl<O: PagemapOps> Validated<'_, O> {
             // SAFETY: By the type invariant a valid entry names a page that is mapped now.
             let mapping = unsafe { Mapping::new(HmmPfn::new(raw), self.owner) };
             if choose(&mapping) {
-                // SAFETY: By the type invariant this is what is mapped, and the table is that of the
-                // address space in which it was found.
+                // SAFETY: By the type invariant this is what is mapped, and the table is that of
+                // the address space in which it was found.
                 unsafe { self.state.map(address, &mapping, reserve) };
             }
         }

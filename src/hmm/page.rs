@@ -2,8 +2,8 @@
 
 //! Pages: targets of a migration, and pages of a process that are held in place by a lock.
 //!
-//! The contents of user pages are shared with a CPU that may write at any time, so no Rust reference
-//! to them is ever made: all copies are calls of C functions.
+//! The contents of user pages are shared with a CPU that may write at any time, so no Rust
+//! reference to them is ever made: all copies are calls of C functions.
 //!
 //! C headers: [`include/linux/pagemap.h`](srctree/include/linux/pagemap.h),
 //! [`include/linux/highmem.h`](srctree/include/linux/highmem.h)
@@ -130,8 +130,8 @@ impl SourcePage<'_> {
 
 /// A page of kernel memory in which a driver keeps the bytes of a page of its device.
 ///
-/// Like a page of a process it may be accessed by several at a time, and so its bytes are never lent
-/// as a Rust reference.
+/// Like a page of a process it may be accessed by several at a time, and so its bytes are never
+/// lent as a Rust reference.
 pub(crate) struct Contents(Page);
 
 impl Contents {
@@ -178,7 +178,8 @@ impl<'a> DevicePtr<'a> {
     ///
     /// # Safety
     ///
-    /// `page` stays valid and in the direct map for `'a`, and no Rust reference to its bytes is made.
+    /// `page` stays valid and in the direct map for `'a`, and no Rust reference to its bytes is
+    /// made.
     pub(super) unsafe fn from_raw(page: NonNull<bindings::page>) -> Self {
         // INVARIANT: By the safety requirements.
         Self(page, PhantomData)
@@ -191,7 +192,8 @@ impl<'a> DevicePtr<'a> {
     /// [`EFAULT`] if `to` is not mapped writable in the current process now; part of it may have
     /// been written.
     pub(crate) fn copy_to_user(&self, to: UserPtr) -> Result {
-        // SAFETY: The page is valid and mapped by the type invariant; a bad user address is an error.
+        // SAFETY: The page is valid and mapped by the type invariant; a bad user address is an
+        // error.
         to_result(unsafe {
             shims::dmirror_shim_copy_page_to_user(to.as_mut_ptr(), self.0.as_ptr())
         })
@@ -201,10 +203,11 @@ impl<'a> DevicePtr<'a> {
     ///
     /// # Errors
     ///
-    /// [`EFAULT`] if `from` is not mapped in the current process now; part of the page may have been
-    /// written.
+    /// [`EFAULT`] if `from` is not mapped in the current process now; part of the page may have
+    /// been written.
     pub(crate) fn copy_from_user(&self, from: UserPtr) -> Result {
-        // SAFETY: The page is valid and mapped by the type invariant; a bad user address is an error.
+        // SAFETY: The page is valid and mapped by the type invariant; a bad user address is an
+        // error.
         to_result(unsafe {
             shims::dmirror_shim_copy_page_from_user(self.0.as_ptr(), from.as_const_ptr())
         })
@@ -212,8 +215,8 @@ impl<'a> DevicePtr<'a> {
 
     /// Tells mm that a device wrote the page, so that it is not dropped as clean.
     pub(super) fn mark_dirty(&self) {
-        // SAFETY: The page is valid by the type invariant. It cannot be truncated meanwhile: whoever
-        // made `self` holds the lock that every unmapping of the page must take first.
+        // SAFETY: The page is valid by the type invariant. It cannot be truncated meanwhile:
+        // whoever made `self` holds the lock that every unmapping of the page must take first.
         unsafe { bindings::set_page_dirty(self.0.as_ptr()) };
     }
 }

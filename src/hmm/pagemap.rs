@@ -3,14 +3,13 @@
 //! Device-private memory: `struct page` for memory that the CPU cannot address.
 //!
 //! A page of the device is always in one of three hands: the driver's, as a [`FreePage`]; a
-//! migration's, as a [`LockedPage`]; or mm's, mapped somewhere. When mm lets go of it, it comes back
-//! as a `FreePage`. A driver cannot make one, or use one twice.
+//! migration's, as a [`LockedPage`]; or mm's, mapped somewhere. When mm lets go of it, it comes
+//! back as a `FreePage`. A driver cannot make one, or use one twice.
 //!
 //! Pages point at their pagemap only. No pointer to a process or an open file is kept in them, so
 //! their life has nothing to do with who migrated them.
 //!
-//! C headers: [`include/linux/memremap.h`](srctree/include/linux/memremap.h),
-//! [`include/linux/ioport.h`](srctree/include/linux/ioport.h)
+//! C header: [`include/linux/memremap.h`](srctree/include/linux/memremap.h)
 
 use super::{
     frame::DeviceIndex,
@@ -23,6 +22,7 @@ use super::{
         LockedPage,
         SystemTarget, //
     },
+    region::Region, //
 };
 use crate::bindings as shims;
 use core::{
@@ -55,8 +55,8 @@ pub(crate) trait PagemapOps: Send + Sync + Sized + 'static {
 
     /// Copies the contents of the device page `page` to system memory.
     ///
-    /// The page is locked and unmapped: neither CPU nor device writes to it. May sleep, but must not
-    /// wait for other pages of a process.
+    /// The page is locked and unmapped: neither CPU nor device writes to it. May sleep, but must
+    /// not wait for other pages of a process.
     ///
     /// # Errors
     ///
@@ -94,7 +94,8 @@ impl<O: PagemapOps> DeviceOwner<O> {
         core::ptr::from_ref::<u8>(&self.0).cast_mut().cast()
     }
 
-    /// The pagemap of a device-private page and its place on the device, if it is one of this owner.
+    /// The pagemap of a device-private page and its place on the device, if it is one of this
+    /// owner.
     ///
     /// # Safety
     ///
@@ -116,46 +117,6 @@ impl<O: PagemapOps> DeviceOwner<O> {
         let number = unsafe { shims::dmirror_shim_page_to_pfn(page.as_ptr()) };
 
         Some((pagemap, pagemap.index_of(number)))
-    }
-}
-
-/// A free range of physical addresses, taken for memory that has none.
-///
-/// # Invariants
-///
-/// The bytes `start..start + size` are requested in `iomem_resource` by us.
-struct Region {
-    start: u64,
-    size: u64,
-}
-
-impl Region {
-    /// Requests a range of `size` bytes or, as memory hotplug needs whole sections, more.
-    fn request(size: usize, name: &'static CStr) -> Result<Self> {
-        // SAFETY: `iomem_resource` is a static of the kernel; `name` lives for ever.
-        let resource = from_err_ptr(unsafe {
-            bindings::request_free_mem_region(
-                &raw mut bindings::iomem_resource,
-                size,
-                kernel::str::CStrExt::as_char_ptr(name),
-            )
-        })?;
-        // SAFETY: The resource is valid until it is released.
-        let resource = unsafe { &*resource };
-        // INVARIANT: The region has just been requested.
-        Ok(Self {
-            start: resource.start,
-            size: resource.end - resource.start + 1,
-        })
-    }
-}
-
-impl Drop for Region {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant the region is ours; no memory is mapped in it any more.
-        unsafe {
-            bindings::__release_region(&raw mut bindings::iomem_resource, self.start, self.size)
-        };
     }
 }
 
@@ -181,8 +142,8 @@ static PAGEMAPS: Atomic<u32> = Atomic::new(0);
 
 /// A range of device-private memory.
 ///
-/// Dropping it moves all pages that are still in use back to system memory and waits for them, which
-/// may take long.
+/// Dropping it moves all pages that are still in use back to system memory and waits for them,
+/// which may take long.
 ///
 /// # Invariants
 ///
@@ -305,7 +266,8 @@ impl<O: PagemapOps> Pagemap<O> {
         (self.pages - self.fresh.load(Relaxed)) as usize
     }
 
-    /// Puts a free page to use: the page is locked, and unmapped as yet. Process context; never waits.
+    /// Puts a free page to use: the page is locked, and unmapped as yet. Process context; never
+    /// waits.
     ///
     /// # Errors
     ///

@@ -77,8 +77,8 @@ impl PageRange {
         (start < end).then_some(Self { start, end })
     }
 
-    /// Splits the range at the address `at`, rounded up to a whole page: the part below it, which is
-    /// the whole if `at` is not inside, and what is left.
+    /// Splits the range at the address `at`, rounded up to a whole page: the part below it, which
+    /// is the whole if `at` is not inside, and what is left.
     pub(crate) fn split_at(self, at: usize) -> (Self, Option<Self>) {
         match at.checked_next_multiple_of(PAGE_SIZE) {
             // INVARIANT: `at` is a multiple of the page size, strictly between `start` and `end`.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device page table, shaped like that of a GPU: leaf tables of [`BLOCK_PAGES`] entries of 8 bytes,
-//! one for each 2 MiB of addresses, found by block number in a red-black tree.
+//! A device page table, shaped like that of a GPU: leaf tables of [`BLOCK_PAGES`] entries of 8
+//! bytes, one for each 2 MiB of addresses, found by block number in a red-black tree.
 //!
-//! The table belongs to an [`IntervalNotifier`], which alone fills and empties it. So an entry that is
-//! there names a page that is mapped now, and [`PageTable::get`] may lend it for as long as the
+//! The table belongs to an [`IntervalNotifier`], which alone fills and empties it. So an entry that
+//! is there names a page that is mapped now, and [`PageTable::get`] may lend it for as long as the
 //! notifier lock is held.
 //!
 //! [`IntervalNotifier`]: super::notifier::IntervalNotifier
@@ -12,8 +12,12 @@
 use super::{
     frame::{
         DeviceIndex,
-        Frame,
-        Pfn, //
+        Frame, //
+    },
+    leaf::{
+        Entry,
+        Leaf,
+        Reserve, //
     },
     mapping::Mapping,
     page::DevicePtr,
@@ -28,86 +32,8 @@ use core::{
 use kernel::{
     page::PAGE_SHIFT,
     prelude::*,
-    rbtree::{
-        RBTree,
-        RBTreeNodeReservation, //
-    }, //
+    rbtree::RBTree, //
 };
-
-/// One entry of a leaf: empty, or where the page is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(transparent)]
-struct Entry(u64);
-
-impl Entry {
-    const EMPTY: Self = Self(0);
-    const PRESENT: u64 = 1 << 0;
-    const WRITE: u64 = 1 << 1;
-    const DEVICE: u64 = 1 << 2;
-    const SHIFT: u32 = PAGE_SHIFT as u32;
-
-    const fn new(frame: Frame, writable: bool) -> Self {
-        let (number, kind) = match frame {
-            Frame::System(pfn) => (pfn.number(), 0),
-            Frame::Device(index) => (index.number(), Self::DEVICE),
-        };
-        let write = if writable { Self::WRITE } else { 0 };
-
-        Self((number as u64) << Self::SHIFT | kind | write | Self::PRESENT)
-    }
-
-    const fn frame(self) -> Option<Frame> {
-        if self.0 & Self::PRESENT == 0 {
-            return None;
-        }
-        let number = (self.0 >> Self::SHIFT) as usize;
-        Some(if self.0 & Self::DEVICE != 0 {
-            Frame::Device(DeviceIndex::new(number))
-        } else {
-            Frame::System(Pfn::new(number))
-        })
-    }
-
-    const fn is_writable(self) -> bool {
-        self.0 & Self::WRITE != 0
-    }
-}
-
-/// A leaf: the entries of one block, and how many of them are not empty.
-struct Leaf {
-    used: usize,
-    entries: KVec<Entry>,
-}
-
-impl Leaf {
-    /// Replaces the entry at `index`, a number below [`BLOCK_PAGES`].
-    fn set(&mut self, index: usize, entry: Entry) {
-        let Some(slot) = self.entries.get_mut(index) else {
-            return;
-        };
-        // OVERFLOW: `used` counts the slots that are not empty, this one among them.
-        self.used += usize::from(entry != Entry::EMPTY);
-        self.used -= usize::from(*slot != Entry::EMPTY);
-        *slot = entry;
-    }
-}
-
-/// Memory for one leaf, set aside before the notifier lock is taken: enough to map one block.
-pub(crate) struct Reserve(Option<(RBTreeNodeReservation<usize, Leaf>, KVec<Entry>)>);
-
-impl Reserve {
-    /// Allocates a leaf. May sleep.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`].
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self(Some((
-            RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
-            KVec::from_elem(Entry::EMPTY, BLOCK_PAGES, GFP_KERNEL_ACCOUNT)?,
-        ))))
-    }
-}
 
 /// What the device finds at an address. It stays true while the table is locked.
 ///
@@ -220,8 +146,8 @@ impl PageTable {
         }
     }
 
-    /// Learns what is mapped at the user address `address`. Does not allocate: without a reserve the
-    /// page may stay unknown, and is faulted once more.
+    /// Learns what is mapped at the user address `address`. Does not allocate: without a reserve
+    /// the page may stay unknown, and is faulted once more.
     ///
     /// # Safety
     ///
@@ -293,21 +219,6 @@ mod tests {
 
     fn count(table: &PageTable) -> usize {
         table.leaves.values().map(|leaf| leaf.used).sum()
-    }
-
-    #[test]
-    fn entry_round_trip() {
-        for (frame, writable) in [
-            (Frame::System(Pfn::new(0)), READ),
-            (Frame::System(Pfn::new(1 << 40)), WRITE),
-            (Frame::Device(DeviceIndex::new(0)), WRITE),
-            (Frame::Device(DeviceIndex::new(65535)), READ),
-        ] {
-            let entry = Entry::new(frame, writable);
-            assert_eq!(entry.frame(), Some(frame));
-            assert_eq!(entry.is_writable(), writable);
-        }
-        assert_eq!(Entry::EMPTY.frame(), None);
     }
 
     #[test]

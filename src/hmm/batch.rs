@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The arrays of a migration, and the C functions that work on them.
+//!
+//! C header: [`include/linux/migrate.h`](srctree/include/linux/migrate.h)
+
+use super::{
+    frame::MigratePfn,
+    page::LockedPage, //
+};
+use crate::bindings as shims;
+use core::ptr::NonNull;
+
+/// The two ways to collect pages, and what C keeps about them.
+enum Batch {
+    /// By virtual address.
+    Vma(shims::migrate_vma),
+    /// By place on the device.
+    Device,
+}
+
+/// Pages on their way.
+///
+/// # Invariants
+///
+/// * `src` is as the collection left it; where it says so, its page is locked, referenced and
+///   unmapped by us.
+/// * Each entry of `dst` is 0 or names a page whose lock and one reference were given to us.
+/// * `src` and `dst` have as many entries as were collected.
+/// * If `batch` is by VMA, the mmap lock is held for `'a`.
+/// * Unless `committed`, `migrate_vma_pages()` or its twin has not been called.
+pub(super) struct Pages<'a> {
+    batch: Batch,
+    src: &'a mut [usize],
+    dst: &'a mut [usize],
+    committed: bool,
+}
+
+impl<'a> Pages<'a> {
+    /// The pages that `migrate_vma_setup()` has collected into `src`.
+    ///
+    /// # Safety
+    ///
+    /// It has, with `raw`, and nothing has been done with them since; `src` and `dst` are the parts
+    /// of its arrays that it filled, `dst` with zeroes; the mmap lock is held for `'a`.
+    pub(super) unsafe fn of_vma(
+        raw: shims::migrate_vma,
+        src: &'a mut [usize],
+        dst: &'a mut [usize],
+    ) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self {
+            batch: Batch::Vma(raw),
+            src,
+            dst,
+            committed: false,
+        }
+    }
+
+    /// The pages that `migrate_device_range()` has collected into `src`.
+    ///
+    /// # Safety
+    ///
+    /// It has, and nothing has been done with them since; `dst` is all zeroes, and as long as
+    /// `src`.
+    pub(super) unsafe fn of_device(src: &'a mut [usize], dst: &'a mut [usize]) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self {
+            batch: Batch::Device,
+            src,
+            dst,
+            committed: false,
+        }
+    }
+
+    /// Asks `choose` for the target of each entry that takes part and has none yet, by the number
+    /// of the entry and its source.
+    ///
+    /// The page of a source stays locked and referenced for as long as `self` lives.
+    pub(super) fn offer(
+        &mut self,
+        mut choose: impl FnMut(usize, MigratePfn) -> Option<LockedPage>,
+    ) {
+        for (index, (&src, dst)) in self.src.iter().zip(self.dst.iter_mut()).enumerate() {
+            let src = MigratePfn::new(src);
+            if !src.migrates() || *dst != 0 {
+                continue;
+            }
+            if let Some(page) = choose(index, src) {
+                let page = page.into_raw();
+                // SAFETY: A locked page is valid.
+                let number = unsafe { shims::dmirror_shim_page_to_pfn(page.as_ptr()) };
+                // INVARIANT: Lock and reference have been given to us.
+                *dst = MigratePfn::target(number).into_raw();
+            }
+        }
+    }
+
+    /// How many entries have a target and still take part. After the commit: how many moved.
+    pub(super) fn moving(&self) -> usize {
+        let entries = self.src.iter().zip(self.dst.iter());
+
+        entries
+            .filter(|(&src, &dst)| MigratePfn::new(src).migrates() && dst != 0)
+            .count()
+    }
+
+    /// Lets C have the arrays, of which `src` and `dst` have been the only users meanwhile.
+    fn batch(&mut self) -> &mut Batch {
+        if let Batch::Vma(raw) = &mut self.batch {
+            raw.src = self.src.as_mut_ptr();
+            raw.dst = self.dst.as_mut_ptr();
+        }
+        &mut self.batch
+    }
+
+    /// Lets the targets take over from their sources. May sleep.
+    pub(super) fn commit(&mut self) {
+        match self.batch() {
+            // SAFETY: By the type invariant the batch has been collected, its arrays are valid, and
+            // the mmap lock is held.
+            Batch::Vma(raw) => unsafe { shims::migrate_vma_pages(raw) },
+            // SAFETY: By the type invariant the pages of `src` have been collected.
+            Batch::Device => unsafe {
+                shims::migrate_device_pages(
+                    self.src.as_mut_ptr(),
+                    self.dst.as_mut_ptr(),
+                    self.src.len(),
+                )
+            },
+        }
+        self.committed = true;
+    }
+}
+
+impl Drop for Pages<'_> {
+    fn drop(&mut self) {
+        if !self.committed {
+            // mm would take a page with a target for one that has been moved.
+            for dst in self.dst.iter_mut() {
+                if let Some(page) = take_target(core::mem::take(dst)) {
+                    drop(page);
+                }
+            }
+        }
+        match self.batch() {
+            // SAFETY: As for `commit()`; either that was called or there are no targets.
+            Batch::Vma(raw) => unsafe { shims::migrate_vma_finalize(raw) },
+            // SAFETY: As for `commit()`; either that was called or there are no targets.
+            Batch::Device => unsafe {
+                shims::migrate_device_finalize(
+                    self.src.as_mut_ptr(),
+                    self.dst.as_mut_ptr(),
+                    self.src.len(),
+                )
+            },
+        }
+    }
+}
+
+/// The page in an entry of `dst`.
+fn take_target(entry: usize) -> Option<LockedPage> {
+    let number = MigratePfn::new(entry).number()?;
+    // SAFETY: The entries of `dst` name frames that have a `struct page`.
+    let page = unsafe { shims::dmirror_shim_pfn_to_page(number) };
+    let page = NonNull::new(page)?;
+    // SAFETY: By the invariant of `Pages` lock and reference are ours; the entry is taken once.
+    Some(unsafe { LockedPage::from_raw(page) })
+}

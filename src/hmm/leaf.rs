@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The leaves of a [`PageTable`](super::table::PageTable), and their entries.
+
+use super::{
+    frame::{
+        DeviceIndex,
+        Frame,
+        Pfn, //
+    },
+    range::BLOCK_PAGES, //
+};
+use kernel::{
+    page::PAGE_SHIFT,
+    prelude::*,
+    rbtree::RBTreeNodeReservation, //
+};
+
+/// One entry of a leaf: empty, or where the page is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub(super) struct Entry(u64);
+
+impl Entry {
+    pub(super) const EMPTY: Self = Self(0);
+    const PRESENT: u64 = 1 << 0;
+    const WRITE: u64 = 1 << 1;
+    const DEVICE: u64 = 1 << 2;
+    const SHIFT: u32 = PAGE_SHIFT as u32;
+
+    /// An entry for the page in `frame`.
+    pub(super) const fn new(frame: Frame, writable: bool) -> Self {
+        let (number, kind) = match frame {
+            Frame::System(pfn) => (pfn.number(), 0),
+            Frame::Device(index) => (index.number(), Self::DEVICE),
+        };
+        let write = if writable { Self::WRITE } else { 0 };
+
+        Self((number as u64) << Self::SHIFT | kind | write | Self::PRESENT)
+    }
+
+    /// Where the page is, if there is one.
+    pub(super) const fn frame(self) -> Option<Frame> {
+        if self.0 & Self::PRESENT == 0 {
+            return None;
+        }
+        let number = (self.0 >> Self::SHIFT) as usize;
+        Some(if self.0 & Self::DEVICE != 0 {
+            Frame::Device(DeviceIndex::new(number))
+        } else {
+            Frame::System(Pfn::new(number))
+        })
+    }
+
+    /// Whether the device may write to the page.
+    pub(super) const fn is_writable(self) -> bool {
+        self.0 & Self::WRITE != 0
+    }
+}
+
+/// A leaf: the entries of one block, and how many of them are not empty.
+pub(super) struct Leaf {
+    /// How many entries are not empty.
+    pub(super) used: usize,
+    /// [`BLOCK_PAGES`] entries.
+    pub(super) entries: KVec<Entry>,
+}
+
+impl Leaf {
+    /// Replaces the entry at `index`, a number below [`BLOCK_PAGES`].
+    pub(super) fn set(&mut self, index: usize, entry: Entry) {
+        let Some(slot) = self.entries.get_mut(index) else {
+            return;
+        };
+        // OVERFLOW: `used` counts the slots that are not empty, this one among them.
+        self.used += usize::from(entry != Entry::EMPTY);
+        self.used -= usize::from(*slot != Entry::EMPTY);
+        *slot = entry;
+    }
+}
+
+/// Memory for one leaf, set aside before the notifier lock is taken: enough to map one block.
+pub(crate) struct Reserve(pub(super) Option<(RBTreeNodeReservation<usize, Leaf>, KVec<Entry>)>);
+
+impl Reserve {
+    /// Allocates a leaf. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self(Some((
+            RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
+            KVec::from_elem(Entry::EMPTY, BLOCK_PAGES, GFP_KERNEL_ACCOUNT)?,
+        ))))
+    }
+}
+
+#[kunit_tests(dmirror_leaf)]
+mod tests {
+    use super::*;
+
+    const WRITE: bool = true;
+    const READ: bool = false;
+
+    #[test]
+    fn entry_round_trip() {
+        for (frame, writable) in [
+            (Frame::System(Pfn::new(0)), READ),
+            (Frame::System(Pfn::new(1 << 40)), WRITE),
+            (Frame::Device(DeviceIndex::new(0)), WRITE),
+            (Frame::Device(DeviceIndex::new(65535)), READ),
+        ] {
+            let entry = Entry::new(frame, writable);
+            assert_eq!(entry.frame(), Some(frame));
+            assert_eq!(entry.is_writable(), writable);
+        }
+        assert_eq!(Entry::EMPTY.frame(), None);
+    }
+}
