@@ -261,6 +261,9 @@ pub(crate) fn snapshot(
     let mut pfns = PfnBuffer::new()?;
 
     for block in request.range.blocks() {
+        if killed() {
+            return Err(EINTR);
+        }
         let mut bytes = [0; BLOCK_PAGES];
         look(active, block, &mut pfns, |found| {
             for (byte, (_, page)) in bytes.iter_mut().zip(found.mappings()) {
