@@ -6,10 +6,13 @@
  */
 #include <linux/gfp.h>
 #include <linux/highmem.h>
+#include <linux/hmm.h>
 #include <linux/memremap.h>
+#include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
 #include <linux/mmu_notifier.h>
+#include <linux/oom.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
 #include <linux/sched/signal.h>
@@ -33,6 +36,42 @@ bool dmirror_shim_interval_read_retry(struct mmu_interval_notifier *sub,
 {
 	return mmu_interval_read_retry(sub, seq);
 }
+
+#ifdef DMIRROR_ONE_WALK
+int dmirror_shim_hmm_range_collect(struct hmm_range *range,
+				   struct migrate_vma *migrate, bool *locked)
+{
+	range->default_flags |= HMM_PFN_REQ_MIGRATE;
+	range->migrate = migrate;
+	return hmm_range_fault_locked(range, locked);
+}
+
+void dmirror_shim_migrate_hmm_range_setup(struct hmm_range *range)
+{
+	migrate_hmm_range_setup(range);
+}
+
+unsigned long dmirror_shim_migrate_faults(const struct migrate_vma *migrate)
+{
+	return migrate->faults;
+}
+#else
+/* A kernel without the series in patches/: nothing is ever collected. */
+int dmirror_shim_hmm_range_collect(struct hmm_range *range,
+				   struct migrate_vma *migrate, bool *locked)
+{
+	return -EOPNOTSUPP;
+}
+
+void dmirror_shim_migrate_hmm_range_setup(struct hmm_range *range)
+{
+}
+
+unsigned long dmirror_shim_migrate_faults(const struct migrate_vma *migrate)
+{
+	return 0;
+}
+#endif
 
 struct page *dmirror_shim_pfn_to_page(unsigned long pfn)
 {
@@ -123,6 +162,11 @@ int dmirror_shim_mmap_read_lock_killable(struct mm_struct *mm)
 void dmirror_shim_mmap_read_unlock(struct mm_struct *mm)
 {
 	mmap_read_unlock(mm);
+}
+
+bool dmirror_shim_mm_is_stable(struct mm_struct *mm)
+{
+	return !check_stable_address_space(mm);
 }
 
 bool dmirror_shim_fatal_signal_pending(void)

@@ -9,6 +9,8 @@
 #include <linux/types.h>
 
 struct dev_pagemap;
+struct hmm_range;
+struct migrate_vma;
 struct mm_struct;
 struct mmu_interval_notifier;
 struct mmu_notifier_range;
@@ -21,6 +23,12 @@ void dmirror_shim_interval_set_seq(struct mmu_interval_notifier *sub,
 				   unsigned long seq);
 bool dmirror_shim_interval_read_retry(struct mmu_interval_notifier *sub,
 				      unsigned long seq);
+
+/* linux/hmm.h, linux/migrate.h: what patches/ adds */
+int dmirror_shim_hmm_range_collect(struct hmm_range *range,
+				   struct migrate_vma *migrate, bool *locked);
+void dmirror_shim_migrate_hmm_range_setup(struct hmm_range *range);
+unsigned long dmirror_shim_migrate_faults(const struct migrate_vma *migrate);
 
 /* linux/mm.h, linux/memremap.h */
 struct page *dmirror_shim_pfn_to_page(unsigned long pfn);
@@ -40,6 +48,9 @@ bool dmirror_shim_vma_has_anon(const struct vm_area_struct *vma);
 /* linux/mmap_lock.h */
 int dmirror_shim_mmap_read_lock_killable(struct mm_struct *mm);
 void dmirror_shim_mmap_read_unlock(struct mm_struct *mm);
+
+/* linux/oom.h */
+bool dmirror_shim_mm_is_stable(struct mm_struct *mm);
 
 /* linux/sched/signal.h */
 bool dmirror_shim_fatal_signal_pending(void);

@@ -7,6 +7,7 @@
 //! there, the lock is dropped, the buffer faulted in, and the page copied again.
 
 use crate::{
+    fault::Migrator,
     hmm::{
         frame::Frame,
         leaf::Reserve,
@@ -86,7 +87,8 @@ enum Stop {
     Buffer(UserPtr),
 }
 
-/// Reads or writes the pages of `request`, faulting them as needed.
+/// Reads or writes the pages of `request`, faulting them as needed; if `migrates`, the pages move
+/// to the device where they can.
 ///
 /// # Errors
 ///
@@ -98,13 +100,15 @@ pub(crate) fn copy(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
     direction: Direction,
+    migrates: bool,
     request: &Request,
     progress: &mut Progress,
 ) -> Result {
+    let access = direction.access();
     let mut pfns = PfnBuffer::new()?;
+    let mut migrator = migrates.then(Migrator::new).transpose()?;
     // Where the run of missing pages ends that the device faulted last.
     let mut faulted_to = 0;
-
     let mut patience = Patience::new();
 
     for block in request.range.blocks() {
@@ -134,7 +138,13 @@ pub(crate) fn copy(
                     }
                     faulted_to = range.end();
                     patience.again()?;
-                    fault_in(active, memory, direction, rest.unwrap_or(range), &mut pfns)?;
+                    let missing = rest.unwrap_or(range);
+                    match &mut migrator {
+                        Some(migrator) => {
+                            migrator.fault_in(active, memory, access, missing, &mut pfns)?
+                        }
+                        None => fault_in(active, memory, access, missing, &mut pfns)?,
+                    }
                 }
             }
         }
@@ -195,55 +205,61 @@ pub(crate) fn copy_page(
 
 /// Makes the pages of `range` present for the device, and enters them into its table. Does nothing
 /// if others change them meanwhile.
-fn fault_in(
+///
+/// # Errors
+///
+/// Those of [`Active::fault`], but for [`EBUSY`].
+///
+/// [`Active::fault`]: crate::hmm::notifier::Active::fault
+pub(crate) fn fault_in(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
-    direction: Direction,
+    access: Access,
     range: PageRange,
     pfns: &mut PfnBuffer,
 ) -> Result {
     let mut reserve = Reserve::new()?;
-    let faulted = match active.fault(range, direction.access(), pfns) {
+    let faulted = match active.fault(range, access, pfns) {
         Err(error) if error == EBUSY => return Ok(()),
         faulted => faulted?,
     };
     let Ok(found) = faulted.validate() else {
         return Ok(());
     };
-    if found.mappings().any(|(_, page)| page == Mapping::Error) {
+
+    let mut unusable = false;
+    // The first run of pages of our own memory that may not be written, if they shall be: its start
+    // and its end.
+    let mut read_only: Option<(usize, usize)> = None;
+
+    found.publish(&mut reserve, |address, page| match *page {
+        Mapping::Error => {
+            unusable = true;
+            false
+        }
+        Mapping::Page {
+            frame: Frame::Device(_),
+            writable: false,
+            ..
+        } if access == Access::Write => {
+            let (_, end) = read_only.get_or_insert((address, address));
+            if *end == address {
+                *end += PAGE_SIZE;
+            }
+            false
+        }
+        Mapping::Page { .. } | Mapping::Absent => true,
+    });
+
+    if unusable {
         return Err(EFAULT);
     }
     // mm takes a page of our own memory for good even if it is read-only, as after fork(): only a
     // page in system memory is made writable by a fault.
-    if direction == Direction::Write {
-        if let Some(range) = read_only_device_pages(&found, range) {
-            drop(found);
-            return transfer::to_system(active, memory, range, &mut Progress::default());
-        }
+    match read_only.and_then(|(start, end)| range.clamp(start, end)) {
+        Some(range) => transfer::to_system(active, memory, range, &mut Progress::default()),
+        None => Ok(()),
     }
-    found.publish(&mut reserve, |_| true);
-    Ok(())
-}
-
-/// The first run of pages of our own memory in `range` that may not be written.
-fn read_only_device_pages(found: &Validated<'_, Chunk>, range: PageRange) -> Option<PageRange> {
-    let read_only = |page: &Mapping| {
-        matches!(
-            page,
-            Mapping::Page {
-                frame: Frame::Device(_),
-                writable: false,
-                ..
-            }
-        )
-    };
-    let mut pages = found.mappings().skip_while(|(_, page)| !read_only(page));
-    let (start, _) = pages.next()?;
-    let count = 1 + pages.take_while(|(_, page)| read_only(page)).count();
-
-    range
-        .clamp(start, range.end())
-        .map(|rest| rest.first_pages(count))
 }
 
 /// Tells where each page of `request` is, one byte a page, without changing anything.

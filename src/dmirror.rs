@@ -12,6 +12,8 @@
 #[deny(unsafe_code)]
 mod access;
 mod bindings;
+#[deny(unsafe_code)]
+mod fault;
 mod hmm;
 #[deny(unsafe_code)]
 mod ioctl;

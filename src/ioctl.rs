@@ -4,7 +4,12 @@
 
 use crate::{
     access,
-    hmm::range::PageRange,
+    fault, //
+    hmm::{
+        mapping::Access,
+        range::PageRange,
+        walk, //
+    },
     mirror::Mirror,
     transfer,
     uapi::{
@@ -29,6 +34,9 @@ enum Operation {
     ToSystem,
     Snapshot,
     Release,
+    /// A fault of the device that moves the pages to it.
+    Fault(Access),
+    SetFlags,
 }
 
 impl Operation {
@@ -40,6 +48,9 @@ impl Operation {
             uapi::MIGRATE_TO_SYS => Ok(Self::ToSystem),
             uapi::SNAPSHOT => Ok(Self::Snapshot),
             uapi::RELEASE => Ok(Self::Release),
+            uapi::READ_FAULT => Ok(Self::Fault(Access::Read)),
+            uapi::WRITE_FAULT => Ok(Self::Fault(Access::Write)),
+            uapi::FLAGS => Ok(Self::SetFlags),
             _ => Err(ENOTTY),
         }
     }
@@ -71,12 +82,33 @@ impl Request {
     }
 }
 
+/// The flags of an open file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Flags {
+    migrate_on_fault: bool,
+}
+
+impl Flags {
+    /// # Errors
+    ///
+    /// [`EINVAL`] if there is a flag that the device does not know.
+    fn decode(flags: u64) -> Result<Self> {
+        if flags & !uapi::FLAG_MIGRATE_ON_FAULT != 0 {
+            return Err(EINVAL);
+        }
+        Ok(Self {
+            migrate_on_fault: flags & uapi::FLAG_MIGRATE_ON_FAULT != 0,
+        })
+    }
+}
+
 /// What has been done of a request.
 #[derive(Default)]
 pub(crate) struct Progress {
     /// Pages served.
     pub(crate) pages: usize,
-    /// Faults of the device: runs of pages that it did not find.
+    /// Faults of the device: runs of pages that it did not find. Of a [`fault::to_device`], faults
+    /// of the CPU that were taken for it.
     pub(crate) faults: usize,
 }
 
@@ -112,27 +144,38 @@ fn run(
 
     let task_size = active.task_size();
     let request = || Request::new(command, task_size);
+    let copy = |direction, active, progress| {
+        access::copy(
+            active,
+            memory,
+            direction,
+            mirror.migrates_on_fault(),
+            &request()?,
+            progress,
+        )
+    };
 
     match operation {
         Operation::Release => transfer::release(&mut active, memory, progress),
-        Operation::Read => access::copy(
-            &mut active,
-            memory,
-            access::Direction::Read,
-            &request()?,
-            progress,
-        ),
-        Operation::Write => access::copy(
-            &mut active,
-            memory,
-            access::Direction::Write,
-            &request()?,
-            progress,
-        ),
+        Operation::Read => copy(access::Direction::Read, &mut active, progress),
+        Operation::Write => copy(access::Direction::Write, &mut active, progress),
         Operation::Snapshot => access::snapshot(&mut active, &request()?, progress),
         Operation::ToDevice => transfer::to_device(&mut active, memory, &request()?, progress),
         Operation::ToSystem => transfer::to_system(&mut active, memory, request()?.range, progress),
+        Operation::Fault(_) if !walk::SUPPORTED => Err(EOPNOTSUPP),
+        Operation::Fault(access) => {
+            fault::to_device(&mut active, memory, access, request()?.range, progress)
+        }
+        Operation::SetFlags => set_flags(mirror, Flags::decode(command.npages)?),
     }
+}
+
+fn set_flags(mirror: &Mirror, flags: Flags) -> Result {
+    if flags.migrate_on_fault && !walk::SUPPORTED {
+        return Err(EOPNOTSUPP);
+    }
+    mirror.set_migrates_on_fault(flags.migrate_on_fault);
+    Ok(())
 }
 
 #[kunit_tests(dmirror_ioctl)]
@@ -159,6 +202,34 @@ mod tests {
         assert_eq!(Operation::decode(0xc028_4804), Ok(Operation::Snapshot));
         assert_eq!(Operation::decode(0xc028_4807), Ok(Operation::Release));
         assert_eq!(Operation::decode(0xc028_4809), Ok(Operation::Read));
+    }
+
+    #[test]
+    fn knows_its_own_numbers() {
+        assert_eq!(Operation::decode(0xc028_4808), Ok(Operation::SetFlags));
+        assert_eq!(
+            Operation::decode(0xc028_480a),
+            Ok(Operation::Fault(Access::Read))
+        );
+        assert_eq!(
+            Operation::decode(0xc028_480b),
+            Ok(Operation::Fault(Access::Write))
+        );
+    }
+
+    #[test]
+    fn unknown_flags_are_refused() {
+        let on = Flags {
+            migrate_on_fault: true,
+        };
+        let off = Flags {
+            migrate_on_fault: false,
+        };
+        assert_eq!(Flags::decode(0), Ok(off));
+        assert_eq!(Flags::decode(2), Ok(on));
+        for flags in [1, 3, 4, 6, 1 << 63, u64::MAX] {
+            assert_eq!(Flags::decode(flags), Err(EINVAL));
+        }
     }
 
     #[test]

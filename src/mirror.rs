@@ -18,7 +18,13 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
+        Arc, //
+    }, //
 };
 
 /// An address space that one of our devices mirrors.
@@ -33,6 +39,8 @@ pub(crate) struct Mirror {
     #[pin]
     notifier: IntervalNotifier<Chunk>,
     memory: Arc<DeviceMemory>,
+    /// READ and WRITE move the pages to the device that they fault on.
+    migrates: Atomic<bool>,
 }
 
 impl Mirror {
@@ -49,6 +57,17 @@ impl Mirror {
     pub(crate) fn memory(&self) -> &DeviceMemory {
         &self.memory
     }
+
+    /// Whether the faults of READ and WRITE move pages to the device.
+    pub(crate) fn migrates_on_fault(&self) -> bool {
+        self.migrates.load(Relaxed)
+    }
+
+    /// Sets what [`migrates_on_fault`](Self::migrates_on_fault) says, for requests that begin from
+    /// now on.
+    pub(crate) fn set_migrates_on_fault(&self, migrates: bool) {
+        self.migrates.store(migrates, Relaxed);
+    }
 }
 
 impl MinorDevice for Mirror {
@@ -63,6 +82,7 @@ impl MinorDevice for Mirror {
             try_pin_init!(Self {
                 notifier <- IntervalNotifier::new(mm, memory.owner().clone()),
                 memory: memory.clone(),
+                migrates: Atomic::new(false),
             }),
             GFP_KERNEL_ACCOUNT,
         )

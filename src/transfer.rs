@@ -30,15 +30,14 @@ use crate::{
         },
         page::{
             fault_in_user,
-            Contents, //
+            Contents,
+            LockedPage, //
         },
         range::{
             PageRange,
             BLOCK_PAGES, //
         },
-        table::{
-            Target, //
-        }, //
+        table::Target, //
     },
     ioctl::{
         Progress,
@@ -81,7 +80,7 @@ pub(crate) fn to_device(
 ) -> Result {
     let mut pfns = PfnBuffer::new()?;
     let mut buffer = MigrateBuffer::new()?;
-    let mut contents = KVec::new();
+    let mut arrivals = Arrivals::new();
     let mut missing = false;
 
     for block in request.range.blocks() {
@@ -89,15 +88,13 @@ pub(crate) fn to_device(
             return Err(EINTR);
         }
         memory.make_room(block.pages())?;
-        while contents.len() < block.pages() {
-            contents.push(Contents::new()?, GFP_KERNEL_ACCOUNT)?;
-        }
-        block_to_device(active, memory, block, &mut contents, &mut buffer)?;
+        arrivals.fill(block.pages())?;
+        block_to_device(active, memory, block, &mut arrivals, &mut buffer)?;
 
         // Learn where the pages are now, like everyone else: they may have changed again.
         let mut reserve = Reserve::new()?;
         look(active, block, &mut pfns, |found| {
-            found.publish(&mut reserve, is_on_device)
+            found.publish(&mut reserve, |_, page| is_on_device(page))
         })?;
 
         if !missing {
@@ -113,12 +110,59 @@ pub(crate) fn to_device(
     }
 }
 
-/// Moves what can be moved of one block; `contents` holds a page for each page of it.
+/// Kernel pages for the contents of pages that move to the device, allocated before any page is
+/// locked.
+pub(crate) struct Arrivals(KVec<Contents>);
+
+impl Arrivals {
+    /// No pages.
+    pub(crate) fn new() -> Self {
+        Self(KVec::new())
+    }
+
+    /// Allocates until there are `count` pages. May sleep and reclaim.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn fill(&mut self, count: usize) -> Result {
+        while self.0.len() < count {
+            self.0.push(Contents::new()?, GFP_KERNEL_ACCOUNT)?;
+        }
+        Ok(())
+    }
+
+    /// What is offered to a batch: for each page of system memory, and each hole, a page of the
+    /// device with the same contents, while it has any.
+    pub(crate) fn targets<'m>(
+        &'m mut self,
+        memory: &'m DeviceMemory,
+    ) -> impl FnMut(usize, Source<'_, Chunk>) -> Option<LockedPage> + 'm {
+        let mut full = false;
+
+        move |_, source| {
+            if full {
+                return None;
+            }
+            let mut page = self.0.pop()?;
+            match source {
+                Source::Hole => page.clear(),
+                Source::System(source) => page.copy_from(&source),
+                Source::Device(..) => return None,
+            }
+            let target = memory.store(page);
+            full = target.is_none();
+            target
+        }
+    }
+}
+
+/// Moves what can be moved of one block; `arrivals` has a page for each page of it.
 fn block_to_device(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
     block: PageRange,
-    contents: &mut KVec<Contents>,
+    arrivals: &mut Arrivals,
     buffer: &mut MigrateBuffer,
 ) -> Result {
     let mmap = active.mmap_read()?;
@@ -137,21 +181,7 @@ fn block_to_device(
             Err(error) if error == EAGAIN => continue,
             collected => collected?,
         };
-        let mut full = false;
-        collected.offer(|_, source: Source<'_, Chunk>| {
-            if full {
-                return None;
-            }
-            let mut page = contents.pop()?;
-            match source {
-                Source::Hole => page.clear(),
-                Source::System(source) => page.copy_from(&source),
-                Source::Device(..) => return None,
-            }
-            let target = memory.store(page);
-            full = target.is_none();
-            target
-        });
+        collected.offer(arrivals.targets(memory));
         let _ = collected.commit();
     }
     Ok(())

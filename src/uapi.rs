@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ABI of the ioctls: that of the kernel's C test driver.
+//! The ABI of the ioctls: that of the kernel's C test driver, and what we add to it.
 //!
-//! C header: [`lib/test_hmm_uapi.h`](srctree/lib/test_hmm_uapi.h)
+//! C headers: [`lib/test_hmm_uapi.h`](srctree/lib/test_hmm_uapi.h), `bindings/dmirror_uapi.h`
 
 use crate::bindings;
 use core::mem::offset_of;
@@ -24,7 +24,7 @@ pub(crate) struct Command {
     pub(crate) npages: u64,
     /// Out: how many pages were served.
     pub(crate) cpages: u64,
-    /// Out: how many faults the device took.
+    /// Out: how many faults were taken.
     pub(crate) faults: u64,
 }
 
@@ -40,8 +40,18 @@ pub(crate) const MIGRATE_TO_SYS: u32 = _IOWR::<Command>(b'H' as u32, 0x03);
 pub(crate) const SNAPSHOT: u32 = _IOWR::<Command>(b'H' as u32, 0x04);
 /// All pages of the process move back to system memory.
 pub(crate) const RELEASE: u32 = _IOWR::<Command>(b'H' as u32, 0x07);
+/// The flags of the open file are set.
+pub(crate) const FLAGS: u32 = _IOWR::<Command>(b'H' as u32, 0x08);
 /// Like [`READ`]; in the C driver, the variant that lets go of the mmap lock.
 pub(crate) const READ_UNLOCKED: u32 = _IOWR::<Command>(b'H' as u32, 0x09);
+
+/// The device faults on pages to read them, and they move to it.
+pub(crate) const READ_FAULT: u32 = _IOWR::<Command>(b'H' as u32, 0x0a);
+/// The device faults on pages to write them, and they move to it.
+pub(crate) const WRITE_FAULT: u32 = _IOWR::<Command>(b'H' as u32, 0x0b);
+
+/// A bit of [`FLAGS`]: the faults of READ and WRITE migrate, too.
+pub(crate) const FLAG_MIGRATE_ON_FAULT: u64 = bindings::HMM_DMIRROR_FLAG_MIGRATE_ON_FAULT as u64;
 
 /// The bits of one byte of a [`SNAPSHOT`].
 pub(crate) mod snapshot {
@@ -77,4 +87,7 @@ static_assert!(MIGRATE_TO_DEV == bindings::dmirror_ioctl_DMIRROR_IOCTL_MIGRATE_T
 static_assert!(MIGRATE_TO_SYS == bindings::dmirror_ioctl_DMIRROR_IOCTL_MIGRATE_TO_SYS);
 static_assert!(SNAPSHOT == bindings::dmirror_ioctl_DMIRROR_IOCTL_SNAPSHOT);
 static_assert!(RELEASE == bindings::dmirror_ioctl_DMIRROR_IOCTL_RELEASE);
+static_assert!(FLAGS == bindings::dmirror_ioctl_DMIRROR_IOCTL_FLAGS);
+static_assert!(READ_FAULT == bindings::dmirror_ioctl_DMIRROR_IOCTL_READ_FAULT);
+static_assert!(WRITE_FAULT == bindings::dmirror_ioctl_DMIRROR_IOCTL_WRITE_FAULT);
 static_assert!(READ_UNLOCKED == bindings::dmirror_ioctl_DMIRROR_IOCTL_READ_UNLOCKED);

@@ -6,6 +6,7 @@
 
 use super::{
     frame::MigratePfn,
+    mm::MmapRead,
     page::LockedPage, //
 };
 use crate::bindings as shims;
@@ -27,26 +28,31 @@ enum Batch {
 ///   unmapped by us.
 /// * Each entry of `dst` is 0 or names a page whose lock and one reference were given to us.
 /// * `src` and `dst` have as many entries as were collected.
-/// * If `batch` is by VMA, the mmap lock is held for `'a`.
+/// * If `batch` is by VMA, the mmap lock is held for `'a`, or by `_mmap`.
 /// * Unless `committed`, `migrate_vma_pages()` or its twin has not been called.
 pub(super) struct Pages<'a> {
     batch: Batch,
     src: &'a mut [usize],
     dst: &'a mut [usize],
     committed: bool,
+    /// The lock of a batch that brings its own; released after all else has been done.
+    _mmap: Option<MmapRead<'a>>,
 }
 
 impl<'a> Pages<'a> {
-    /// The pages that `migrate_vma_setup()` has collected into `src`.
+    /// The pages that `migrate_vma_setup()` or `migrate_hmm_range_setup()` has collected into
+    /// `src`.
     ///
     /// # Safety
     ///
     /// It has, with `raw`, and nothing has been done with them since; `src` and `dst` are the parts
-    /// of its arrays that it filled, `dst` with zeroes; the mmap lock is held for `'a`.
+    /// of its arrays that it filled, `dst` with zeroes; the mmap lock has been held from then on
+    /// and is, for `'a` or by `mmap`.
     pub(super) unsafe fn of_vma(
         raw: shims::migrate_vma,
         src: &'a mut [usize],
         dst: &'a mut [usize],
+        mmap: Option<MmapRead<'a>>,
     ) -> Self {
         // INVARIANT: By the safety requirements.
         Self {
@@ -54,6 +60,7 @@ impl<'a> Pages<'a> {
             src,
             dst,
             committed: false,
+            _mmap: mmap,
         }
     }
 
@@ -70,6 +77,7 @@ impl<'a> Pages<'a> {
             src,
             dst,
             committed: false,
+            _mmap: None,
         }
     }
 

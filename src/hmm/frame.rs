@@ -67,9 +67,13 @@ impl HmmPfn {
     const VALID: usize = bindings::hmm_pfn_flags_HMM_PFN_VALID;
     const WRITE: usize = bindings::hmm_pfn_flags_HMM_PFN_WRITE;
     const ERROR: usize = bindings::hmm_pfn_flags_HMM_PFN_ERROR;
+    const MIGRATE: usize = bindings::DMIRROR_HMM_PFN_MIGRATE;
     const FLAGS: usize = bindings::hmm_pfn_flags_HMM_PFN_FLAGS;
     const ORDER_SHIFT: u32 = bindings::hmm_pfn_flags_HMM_PFN_ORDER_SHIFT as u32;
     const ORDER_MASK: usize = 0x1f;
+
+    /// Whether this kernel's walk can collect pages for a migration (the series in `patches/`).
+    pub(super) const CAN_COLLECT: bool = Self::MIGRATE != 0;
 
     /// The entry as the walk wrote it.
     pub(super) const fn new(raw: usize) -> Self {
@@ -92,6 +96,13 @@ impl HmmPfn {
     #[inline]
     pub(crate) const fn is_writable(self) -> bool {
         self.0 & Self::WRITE != 0
+    }
+
+    /// The walk has collected the page, or the hole, for a migration: it is not mapped any more.
+    #[inline]
+    #[allow(clippy::bad_bit_mask, reason = "0 if the kernel's walk cannot collect")]
+    pub(super) const fn is_collected(self) -> bool {
+        self.0 & Self::MIGRATE != 0
     }
 
     /// The order of the CPU's mapping: `1 << order` pages are mapped by one entry.
@@ -168,6 +179,30 @@ mod tests {
         assert!(!HmmPfn::new(HmmPfn::ERROR | HmmPfn::VALID).is_valid());
         assert!(!HmmPfn::new(0).is_valid());
         assert!(!HmmPfn::new(0).is_error());
+    }
+
+    #[test]
+    fn hmm_pfn_flags_do_not_meet() {
+        let order = HmmPfn::ORDER_MASK << HmmPfn::ORDER_SHIFT;
+        let number = !HmmPfn::FLAGS;
+        let flags = [
+            HmmPfn::VALID,
+            HmmPfn::WRITE,
+            HmmPfn::ERROR,
+            HmmPfn::MIGRATE,
+            order,
+            number,
+        ];
+        assert_eq!(
+            flags.into_iter().fold(0, |all, flag| all | flag),
+            flags.into_iter().fold(0usize, usize::wrapping_add)
+        );
+
+        assert!(!HmmPfn::new(HmmPfn::VALID | order | number).is_collected());
+        assert_eq!(
+            HmmPfn::new(HmmPfn::VALID | HmmPfn::MIGRATE).is_collected(),
+            HmmPfn::CAN_COLLECT
+        );
     }
 
     #[test]

@@ -175,7 +175,7 @@ pub(super) fn evict<O: PagemapOps>(pagemap: &Pagemap<O>) {
             unsafe { shims::migrate_device_range(src.as_mut_ptr(), first, count) };
             // SAFETY: That has collected the pages in use into `src`; `dst` is all zeroes.
             let pages = unsafe { Pages::of_device(src, dst) };
-            let collected = Collected::of_device(pages, pagemap.owner());
+            let collected = Collected::new(pages, pagemap.owner());
 
             if let Err(error) = bring_home(collected, &mut home, &mut 0) {
                 pr_err_once!("cannot copy a page home, trying again: {error:?}\n");

@@ -14,7 +14,10 @@ use super::{
         DeviceOwner,
         PagemapOps, //
     },
-    range::BLOCK_PAGES, //
+    range::{
+        PageRange,
+        BLOCK_PAGES, //
+    }, //
 };
 use crate::bindings as shims;
 use core::ptr::NonNull;
@@ -44,7 +47,7 @@ impl Access {
 }
 
 /// Room for the answers about one block of pages.
-pub(crate) struct PfnBuffer(pub(super) KVec<usize>);
+pub(crate) struct PfnBuffer(KVec<usize>);
 
 impl PfnBuffer {
     /// A buffer for [`BLOCK_PAGES`] pages (4 KiB of memory).
@@ -54,6 +57,15 @@ impl PfnBuffer {
     /// [`ENOMEM`].
     pub(crate) fn new() -> Result<Self> {
         Ok(Self(KVec::from_elem(0, BLOCK_PAGES, GFP_KERNEL_ACCOUNT)?))
+    }
+
+    /// An entry for each page of `range`.
+    ///
+    /// # Errors
+    ///
+    /// [`E2BIG`] if it is longer than a block.
+    pub(super) fn entries(&mut self, range: PageRange) -> Result<&mut [usize]> {
+        self.0.get_mut(..range.pages()).ok_or(E2BIG)
     }
 }
 

@@ -6,6 +6,9 @@
 //! unmapped, their contents stable) → [`Committed`] (the new pages have taken over) → gone (mapped
 //! again). Dropping either finishes or undoes the rest.
 //!
+//! [`MmapRead::migrate`] collects what is there. What is not there a [`Walk`] faults in and
+//! collects in one go.
+//!
 //! Questions that a driver author asks:
 //!
 //! * *May the copy fail?* Yes, page by page: offer no target, and the page stays where it is.
@@ -27,6 +30,8 @@
 //! with a migration alive must not wait for any other page.
 //!
 //! C header: [`include/linux/migrate.h`](srctree/include/linux/migrate.h)
+//!
+//! [`Walk`]: super::walk::Walk
 
 use super::{
     batch::Pages,
@@ -80,6 +85,24 @@ impl MigrateBuffer {
             GFP_KERNEL_ACCOUNT,
         )?))
     }
+
+    /// Sources and targets for `pages` pages, those all zeroes.
+    ///
+    /// # Errors
+    ///
+    /// [`E2BIG`] if that is more than there is room for.
+    pub(super) fn arrays(&mut self, pages: usize) -> Result<(&mut [usize], &mut [usize])> {
+        arrays(&mut self.0, pages)
+    }
+}
+
+/// Two arrays of `len` entries in `buffer`; the second is all zeroes.
+fn arrays(buffer: &mut [usize], len: usize) -> Result<(&mut [usize], &mut [usize])> {
+    let (src, rest) = buffer.split_at_mut_checked(len).ok_or(E2BIG)?;
+    let dst = rest.get_mut(..len).ok_or(E2BIG)?;
+
+    dst.fill(0);
+    Ok((src, dst))
 }
 
 /// Which pages to collect.
@@ -89,6 +112,37 @@ pub(crate) enum Select {
     System,
     /// Private pages of the device.
     Device,
+}
+
+impl Select {
+    /// What C is asked to collect into `src` and `dst`, which have an entry for each page of
+    /// `range`.
+    // Kernels differ in what else there is, all of which is theirs to write.
+    #[allow(clippy::needless_update, reason = "7.3 as it is has no other members")]
+    pub(super) fn request<O: PagemapOps>(
+        self,
+        range: PageRange,
+        owner: &DeviceOwner<O>,
+        src: &mut [usize],
+        dst: &mut [usize],
+    ) -> shims::migrate_vma {
+        shims::migrate_vma {
+            vma: core::ptr::null_mut(),
+            src: src.as_mut_ptr(),
+            dst: dst.as_mut_ptr(),
+            cpages: 0,
+            npages: 0,
+            start: range.start(),
+            end: range.end(),
+            pgmap_owner: owner.as_raw(),
+            flags: match self {
+                Self::System => shims::migrate_vma_direction_MIGRATE_VMA_SELECT_SYSTEM,
+                Self::Device => shims::migrate_vma_direction_MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+            } as usize,
+            fault_page: core::ptr::null_mut(),
+            ..Default::default()
+        }
+    }
 }
 
 /// Where a page comes from.
@@ -144,8 +198,8 @@ impl MmapRead<'_> {
 }
 
 impl<'a, O: PagemapOps> Collected<'a, O> {
-    /// The pages of a batch of device pages.
-    pub(super) fn of_device(pages: Pages<'a>, owner: &'a DeviceOwner<O>) -> Self {
+    /// The pages of a batch, of the device `owner` or on their way to it.
+    pub(super) fn new(pages: Pages<'a>, owner: &'a DeviceOwner<O>) -> Self {
         Self { pages, owner }
     }
 
@@ -163,25 +217,10 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
         buffer: &'a mut [usize],
         fault_page: *mut bindings::page,
     ) -> Result<Self> {
-        let room = range.pages() * (WORDS_PER_PAGE / 2);
-        let (src, rest) = buffer.split_at_mut_checked(room).ok_or(E2BIG)?;
-        let dst = rest.get_mut(..room).ok_or(E2BIG)?;
-        dst.fill(0);
-        let mut raw = shims::migrate_vma {
-            vma,
-            src: src.as_mut_ptr(),
-            dst: dst.as_mut_ptr(),
-            cpages: 0,
-            npages: 0,
-            start: range.start(),
-            end: range.end(),
-            pgmap_owner: owner.as_raw(),
-            flags: match select {
-                Select::System => shims::migrate_vma_direction_MIGRATE_VMA_SELECT_SYSTEM,
-                Select::Device => shims::migrate_vma_direction_MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
-            } as usize,
-            fault_page,
-        };
+        let (src, dst) = arrays(buffer, range.pages() * (WORDS_PER_PAGE / 2))?;
+        let mut raw = select.request(range, owner, src, dst);
+        raw.vma = vma;
+        raw.fault_page = fault_page;
         // SAFETY: By the safety requirements; the arrays have all the entries that may be written.
         to_result(unsafe { shims::migrate_vma_setup(&mut raw) })?;
 
@@ -189,7 +228,7 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
         let src = src.get_mut(..collected).ok_or(E2BIG)?;
         let dst = dst.get_mut(..collected).ok_or(E2BIG)?;
         // SAFETY: The call has collected the pages into these parts of the arrays just now.
-        let pages = unsafe { Pages::of_vma(raw, src, dst) };
+        let pages = unsafe { Pages::of_vma(raw, src, dst, None) };
 
         // See `WORDS_PER_PAGE`. The entries no longer belong to the addresses.
         if collected != range.pages() {

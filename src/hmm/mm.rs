@@ -66,6 +66,32 @@ impl<'a> MmapRead<'a> {
         })
     }
 
+    /// Lends the lock to `access`, which may let go of it and tells so by clearing its argument.
+    /// The guard comes back if the lock is still held.
+    ///
+    /// # Safety
+    ///
+    /// `access` clears its argument if and only if it has released the lock.
+    pub(super) unsafe fn lend<R>(self, access: impl FnOnce(&mut bool) -> R) -> (R, Option<Self>) {
+        let mut locked = true;
+        let result = access(&mut locked);
+
+        if locked {
+            (result, Some(self))
+        } else {
+            // The lock is not ours any more, by the safety requirements.
+            core::mem::forget(self);
+            (result, None)
+        }
+    }
+
+    /// Whether the OOM killer leaves the address space alone. If not, pages may have gone without
+    /// a trace, and what a fault finds in their place are zeroes.
+    pub(super) fn is_stable(&self) -> bool {
+        // SAFETY: `mm` is valid since it is a reference.
+        unsafe { shims::dmirror_shim_mm_is_stable(self.mm.as_raw()) }
+    }
+
     /// The VMA that holds `address`, or else the next one above it (C: `find_vma()`).
     pub(crate) fn find_vma(&self, address: usize) -> Option<&VmaRef> {
         // SAFETY: `mm` is valid, and by the type invariant its mmap lock is held.

@@ -12,7 +12,8 @@
 //!   proof, [`Validated`], can write into the page table.
 //! * [`Pagemap`] is device memory as `struct page`, with the callbacks that give pages back.
 //! * [`Collected`] and [`Committed`] move pages between system and device memory. They undo or
-//!   finish what they began when they are dropped.
+//!   finish what they began when they are dropped. A [`Walk`] makes pages present and collects them
+//!   at the same time.
 //!
 //! # The protocols
 //!
@@ -25,6 +26,11 @@
 //! through the notifier like everyone else's, and is filled again by the first protocol. Writing it
 //! from here is how a driver gets stale entries: a `MADV_DONTNEED`, which needs no more than the
 //! mmap lock for reading, may already have removed the page.
+//!
+//! *Fault and migrate*: [`Active::walk`] → [`Walk::collect`] → [`Batch::offer`] →
+//! [`Batch::finish`], the same with one walk for the fault and the collection. The pages that moved
+//! are looked up by the first protocol; for those that could not, [`Batch::finish`] returns its
+//! second state.
 //!
 //! # Lock order
 //!
@@ -54,6 +60,11 @@
 //! [`Collected::offer`]: migrate::Collected::offer
 //! [`Collected::commit`]: migrate::Collected::commit
 //! [`Committed`]: migrate::Committed
+//! [`Walk`]: walk::Walk
+//! [`Active::walk`]: notifier::Active::walk
+//! [`Walk::collect`]: walk::Walk::collect
+//! [`Batch::offer`]: walk::Batch::offer
+//! [`Batch::finish`]: walk::Batch::finish
 
 mod batch;
 pub(crate) mod frame;
@@ -69,3 +80,4 @@ pub(crate) mod pagemap;
 pub(crate) mod range;
 mod region;
 pub(crate) mod table;
+pub(crate) mod walk;

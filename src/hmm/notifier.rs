@@ -144,6 +144,43 @@ impl<O: PagemapOps> IntervalNotifier<O> {
         })
     }
 
+    /// Waits until no change of the address space is under way, and returns the sequence with which
+    /// a look-up begins. May sleep; to be called before the mmap lock is taken.
+    pub(super) fn begin(&self) -> usize {
+        // SAFETY: By the type invariant the subscription is inserted.
+        unsafe { bindings::mmu_interval_read_begin(self.raw.get()) }
+    }
+
+    /// What C is asked about `range`; `pfns` has an entry for each page of it, and all become 0, as
+    /// flags of the last answer would be taken for part of the question.
+    // Kernels differ in what else there is, of which zeroes ask for nothing.
+    #[allow(clippy::needless_update, reason = "7.3 as it is has no other members")]
+    pub(super) fn request(
+        &self,
+        range: PageRange,
+        access: Access,
+        seq: usize,
+        pfns: &mut [usize],
+    ) -> shims::hmm_range {
+        pfns.fill(0);
+        shims::hmm_range {
+            notifier: self.raw.get(),
+            notifier_seq: seq,
+            start: range.start(),
+            end: range.end(),
+            hmm_pfns: pfns.as_mut_ptr(),
+            default_flags: access.request(),
+            pfn_flags_mask: 0,
+            dev_private_owner: self.owner.as_raw(),
+            ..Default::default()
+        }
+    }
+
+    /// Whose private memory the device sees as its own.
+    pub(super) fn owner(&self) -> &DeviceOwner<O> {
+        &self.owner
+    }
+
     /// The callback of mm.
     ///
     /// # Safety
@@ -197,7 +234,12 @@ pub(crate) struct Active<'n, O: PagemapOps> {
     mm: ARef<MmWithUser>,
 }
 
-impl<O: PagemapOps> Active<'_, O> {
+impl<'n, O: PagemapOps> Active<'n, O> {
+    /// The subscription and the address space of it.
+    pub(super) fn parts(&mut self) -> (&'n IntervalNotifier<O>, &MmWithUser) {
+        (self.notifier, &self.mm)
+    }
+
     /// The address after the last that the process may map.
     pub(crate) fn task_size(&self) -> usize {
         task_size(&self.mm)
@@ -239,20 +281,8 @@ impl<O: PagemapOps> Active<'_, O> {
         access: Access,
         buffer: &'a mut PfnBuffer,
     ) -> Result<Faulted<'a, O>> {
-        // Input flags are sticky from one call to the next: clear them.
-        let pfns = buffer.0.get_mut(..range.pages()).ok_or(E2BIG)?;
-        pfns.fill(0);
-
-        let mut raw = shims::hmm_range {
-            notifier: self.notifier.raw.get(),
-            notifier_seq: 0,
-            start: range.start(),
-            end: range.end(),
-            hmm_pfns: pfns.as_mut_ptr(),
-            default_flags: access.request(),
-            pfn_flags_mask: 0,
-            dev_private_owner: self.notifier.owner.as_raw(),
-        };
+        let pfns = buffer.entries(range)?;
+        let mut raw = self.notifier.request(range, access, 0, pfns);
         // SAFETY: The notifier is inserted and subscribes to the whole of `mm`, which has users;
         // `hmm_pfns` has an entry for each page of the range. (Called with the mmap lock held it
         // would deadlock; a guard of it made by `self` would borrow `self`.)
@@ -260,12 +290,8 @@ impl<O: PagemapOps> Active<'_, O> {
             shims::hmm_range_fault_unlocked_timeout(&mut raw, msecs_to_jiffies(RETRY_TIMEOUT_MS))
         })?;
 
-        Ok(Faulted {
-            notifier: self.notifier,
-            seq: raw.notifier_seq,
-            range,
-            pfns,
-        })
+        // SAFETY: The call has read the sequence, and then written what it found to `pfns`.
+        Ok(unsafe { Faulted::new(self.notifier, raw.notifier_seq, range, pfns) })
     }
 }
 
@@ -274,6 +300,11 @@ impl<O: PagemapOps> Active<'_, O> {
 pub(crate) struct Retry;
 
 /// The answer of a walk, which may be out of date.
+///
+/// # Invariants
+///
+/// `pfns` has an entry for each page of `range`. Each valid one names a page that was mapped at its
+/// address, in the address space of `notifier`, after the sequence `seq` had been read.
 #[must_use = "a walk is of no use until it has been validated"]
 pub(crate) struct Faulted<'a, O: PagemapOps> {
     notifier: &'a IntervalNotifier<O>,
@@ -283,6 +314,26 @@ pub(crate) struct Faulted<'a, O: PagemapOps> {
 }
 
 impl<'a, O: PagemapOps> Faulted<'a, O> {
+    /// The answer `pfns` about `range`, of a walk that began with the sequence `seq`.
+    ///
+    /// # Safety
+    ///
+    /// The type invariants hold.
+    pub(super) unsafe fn new(
+        notifier: &'a IntervalNotifier<O>,
+        seq: usize,
+        range: PageRange,
+        pfns: &'a [usize],
+    ) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self {
+            notifier,
+            seq,
+            range,
+            pfns,
+        }
+    }
+
     /// Takes the notifier lock and proves that nothing changed since the walk began.
     ///
     /// # Errors
@@ -330,16 +381,17 @@ impl<O: PagemapOps> Validated<'_, O> {
         self.range.addresses().zip(pfns)
     }
 
-    /// Enters those mappings that `choose` chooses into the page table.
+    /// Enters those mappings that `choose` chooses, by address and what is there, into the page
+    /// table.
     pub(crate) fn publish(
         mut self,
         reserve: &mut Reserve,
-        mut choose: impl FnMut(&Mapping) -> bool,
+        mut choose: impl FnMut(usize, &Mapping) -> bool,
     ) {
         for (address, &raw) in self.range.addresses().zip(self.pfns) {
             // SAFETY: By the type invariant a valid entry names a page that is mapped now.
             let mapping = unsafe { Mapping::new(HmmPfn::new(raw), self.owner) };
-            if choose(&mapping) {
+            if choose(address, &mapping) {
                 // SAFETY: By the type invariant this is what is mapped, and the table is that of
                 // the address space in which it was found.
                 unsafe { self.state.map(address, &mapping, reserve) };

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One walk that faults pages in and collects them for a migration.
+//!
+//! A device fault that shall end with the page in device memory needs the page present, writable if
+//! the device writes, and then locked and unmapped. [`Active::fault`] and [`MmapRead::migrate`]
+//! walk the page tables once each, or more often if something was missing; a [`Walk`] does it in
+//! one.
+//!
+//! Three steps, each a type that is consumed by the next: [`Walk`] (nothing has been touched) →
+//! [`Batch`] (pages are collected as in a [`Collected`]) → [`Faulted`] (what stayed where it is, to
+//! be validated as ever).
+//!
+//! * All of them borrow the [`Active`] exclusively. So no other fault, look or lock of this thread
+//!   can come while pages are collected, and the mmap lock is taken once.
+//! * The mmap lock belongs to the [`Walk`] and passes on to the [`Batch`], which lets go of it as
+//!   the last thing. A fault handler that waits (userfaultfd, swap) may let go of it before
+//!   anything is collected; then the walk is over, and a new one must look at everything anew.
+//! * An error means that nothing was collected. Dropping a [`Batch`] puts all pages back.
+//! * Pages that cannot move do not hold up the others: they are made present and stay.
+//!
+//! A kernel without the series in `patches/` has no such walk: see [`SUPPORTED`].
+//!
+//! # Lock order
+//!
+//! As for a migration: mmap lock, then folio locks. The sequence of the notifier is read before the
+//! mmap lock is taken, which may wait for a change of the address space to end.
+//!
+//! C headers: [`include/linux/hmm.h`](srctree/include/linux/hmm.h),
+//! [`include/linux/migrate.h`](srctree/include/linux/migrate.h)
+//!
+//! [`MmapRead::migrate`]: super::mm::MmapRead::migrate
+
+use super::{
+    batch::Pages,
+    frame::HmmPfn,
+    mapping::{
+        Access,
+        PfnBuffer, //
+    },
+    migrate::{
+        Collected,
+        MigrateBuffer,
+        Select,
+        Source, //
+    },
+    mm::MmapRead,
+    notifier::{
+        Active,
+        Faulted,
+        IntervalNotifier, //
+    },
+    page::LockedPage,
+    pagemap::PagemapOps,
+    range::PageRange, //
+};
+use crate::bindings as shims;
+use kernel::{
+    error::to_result,
+    prelude::*, //
+};
+
+/// Whether this kernel has the walk. If not, [`Walk::collect`] ends with [`EOPNOTSUPP`].
+pub(crate) const SUPPORTED: bool = HmmPfn::CAN_COLLECT;
+
+/// A walk that is about to begin: the mmap lock is held, and nothing has been collected.
+///
+/// # Invariants
+///
+/// * `mmap` locks the address space that `notifier` subscribes to.
+/// * `seq` is a sequence of `notifier`, read before the lock was taken.
+/// * `pfns`, `src` and `dst` have an entry for each page of `range`; `dst` is all zeroes.
+#[must_use = "a walk does nothing until it collects"]
+pub(crate) struct Walk<'a, O: PagemapOps> {
+    mmap: MmapRead<'a>,
+    notifier: &'a IntervalNotifier<O>,
+    seq: usize,
+    range: PageRange,
+    access: Access,
+    pfns: &'a mut [usize],
+    src: &'a mut [usize],
+    dst: &'a mut [usize],
+}
+
+impl<O: PagemapOps> Active<'_, O> {
+    /// Begins a walk of `range`, for the device to have its pages in its own memory and `access`
+    /// them there.
+    ///
+    /// Takes the mmap lock. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// * [`E2BIG`][]: `range` is longer than the buffers.
+    /// * [`EFAULT`][]: the OOM killer is tearing the address space down.
+    /// * [`EINTR`][]: killed.
+    pub(crate) fn walk<'a>(
+        &'a mut self,
+        range: PageRange,
+        access: Access,
+        pfns: &'a mut PfnBuffer,
+        buffer: &'a mut MigrateBuffer,
+    ) -> Result<Walk<'a, O>> {
+        let (notifier, mm) = self.parts();
+        let pfns = pfns.entries(range)?;
+        let (src, dst) = buffer.arrays(range.pages())?;
+        let seq = notifier.begin();
+        let mmap = MmapRead::lock(mm)?;
+
+        if !mmap.is_stable() {
+            return Err(EFAULT);
+        }
+        // INVARIANT: Notifier and lock are those of `self`; the arrays are as long as the range.
+        Ok(Walk {
+            mmap,
+            notifier,
+            seq,
+            range,
+            access,
+            pfns,
+            src,
+            dst,
+        })
+    }
+}
+
+impl<'a, O: PagemapOps> Walk<'a, O> {
+    /// Makes the pages from the start of the range on present, as a fault of the device for this
+    /// access does, and collects those that can move. Stops at the end of the VMA, and where it
+    /// would have to fault with pages collected: see [`Batch::rest`].
+    ///
+    /// Returns `None` if a fault handler had to wait and let go of the mmap lock for that. Nothing
+    /// has been collected then, and another walk is needed.
+    ///
+    /// Adds the faults of the CPU that this took to `faults`, also if it fails.
+    ///
+    /// Notifies all who mirror the address space, this device too, if something is collected. May
+    /// sleep long; ends early if the thread is killed.
+    ///
+    /// C: `hmm_range_fault_locked()`, `migrate_hmm_range_setup()`.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is collected then.
+    ///
+    /// * [`EFAULT`][]: the range begins where no VMA is or where all access is forbidden, or a page
+    ///   cannot be had.
+    /// * [`EPERM`][]: to be written, where the VMA forbids it.
+    /// * [`EINVAL`][]: the range begins in a VMA of hugetlb, DAX, or special pages, which never
+    ///   move.
+    /// * [`EBUSY`][]: others changed the range; walk again.
+    /// * [`EINTR`][]: killed.
+    /// * [`ENOMEM`].
+    /// * [`EOPNOTSUPP`][]: the kernel has no such walk.
+    pub(crate) fn collect(self, faults: &mut usize) -> Result<Option<Batch<'a, O>>> {
+        let Self {
+            mmap,
+            notifier,
+            seq,
+            range,
+            access,
+            pfns,
+            src,
+            dst,
+        } = self;
+        let mut migrate = Select::System.request(range, notifier.owner(), src, dst);
+        let mut raw = notifier.request(range, access, seq, pfns);
+        // C keeps the one pointer in the other.
+        let (raw, to_migrate) = (&raw mut raw, &raw mut migrate);
+
+        // SAFETY: By the type invariants the lock of the notifier's address space is held, the
+        // sequence was read before it was taken, and the arrays are long enough. The owners in both
+        // structures are the same.
+        let walk = |locked: &mut bool| unsafe {
+            shims::dmirror_shim_hmm_range_collect(raw, to_migrate, locked)
+        };
+        // SAFETY: The function clears `locked` if and only if it has released the lock.
+        let (result, mmap) = unsafe { mmap.lend(walk) };
+        // SAFETY: `migrate` is initialised.
+        *faults += unsafe { shims::dmirror_shim_migrate_faults(to_migrate) };
+
+        let Some(mmap) = mmap else {
+            return match to_result(result) {
+                Err(error) if error != EBUSY => Err(error),
+                _ => Ok(None),
+            };
+        };
+        to_result(result)?;
+
+        // SAFETY: The walk has succeeded just now, and the lock has been held since.
+        unsafe { shims::dmirror_shim_migrate_hmm_range_setup(raw) };
+
+        let (count, end) = (migrate.npages.min(src.len()), migrate.end);
+        let src = src.get_mut(..count).unwrap_or_default();
+        let dst = dst.get_mut(..count).unwrap_or_default();
+        // SAFETY: The calls have collected the pages into these parts of the arrays, and nothing
+        // has been done with them; `dst` is all zeroes. The lock has been held since, and goes
+        // along.
+        let pages = unsafe { Pages::of_vma(migrate, src, dst, Some(mmap)) };
+        let collected = Collected::new(pages, notifier.owner());
+
+        // A walk that succeeds has handled a page at least.
+        let walked = range.clamp(range.start(), end).ok_or(EBUSY)?;
+        let pfns = pfns.get_mut(..walked.pages()).unwrap_or_default();
+        for pfn in pfns.iter_mut() {
+            // What is collected is not mapped, and no answer.
+            if HmmPfn::new(*pfn).is_collected() {
+                *pfn = 0;
+            }
+        }
+        // SAFETY: The walk has written what it found to `pfns`, after the sequence was read. What is
+        // left valid is mapped where it was.
+        let stayed = unsafe { Faulted::new(notifier, seq, walked, pfns) };
+        Ok(Some(Batch {
+            collected,
+            stayed,
+            walked,
+            rest: range.skip_pages(walked.pages()),
+        }))
+    }
+}
+
+/// What one walk has collected. Dropping it leaves all pages where they are.
+#[must_use = "dropping it leaves all pages where they are"]
+pub(crate) struct Batch<'a, O: PagemapOps> {
+    collected: Collected<'a, O>,
+    stayed: Faulted<'a, O>,
+    walked: PageRange,
+    rest: Option<PageRange>,
+}
+
+impl<'a, O: PagemapOps> Batch<'a, O> {
+    /// The pages that the walk has handled, from the start of the range on: each has been collected
+    /// or stayed in place.
+    pub(crate) fn walked(&self) -> PageRange {
+        self.walked
+    }
+
+    /// What is left of the range: another walk may begin there once this batch is finished.
+    pub(crate) fn rest(&self) -> Option<PageRange> {
+        self.rest
+    }
+
+    /// Asks for a target for each page that can move: see [`Collected::offer`]. The numbers count
+    /// from the start of the walk.
+    pub(crate) fn offer(&mut self, choose: impl FnMut(usize, Source<'_, O>) -> Option<LockedPage>) {
+        self.collected.offer(choose);
+    }
+
+    /// Lets the targets take over from their sources, maps them, and releases the mmap lock. May
+    /// sleep.
+    ///
+    /// Returns what the walk found of the pages that it did not collect: those that the device can
+    /// use in place. Everything else is absent there, the pages that have moved too.
+    pub(crate) fn finish(self) -> Faulted<'a, O> {
+        drop(self.collected.commit());
+        self.stayed
+    }
+}
