@@ -93,7 +93,7 @@ struct Walked {
     pages: PageRange,
     /// What is left of the range.
     rest: Option<PageRange>,
-    /// What the device has learned of them; nothing if they changed, by moving above all.
+    /// What the device has learned of them; nothing if others have changed them meanwhile.
     entered: Option<Entered>,
 }
 
@@ -197,20 +197,15 @@ impl Migrator {
         let _ = memory.make_room(range.pages());
         self.arrivals.fill(range.pages())?;
 
+        let mut reserve = Reserve::new()?;
+
         let walk = active.walk(range, access, pfns, &mut self.buffer)?;
         let Some(mut batch) = walk.collect(faults)? else {
             return Ok(None);
         };
         batch.offer(self.arrivals.targets(memory));
         let (pages, rest) = (batch.walked(), batch.rest());
-        let stayed = batch.finish();
-
-        // If nothing was collected, the walk tells all, and it may still be true.
-        let mut reserve = Reserve::new()?;
-        let entered = stayed
-            .validate()
-            .ok()
-            .map(|found| enter(found, access, &mut reserve));
+        let entered = batch.finish(|found| enter(found, access, &mut reserve));
         Ok(Some(Walked {
             pages,
             rest,

@@ -113,6 +113,17 @@ impl<'a> Pages<'a> {
             .count()
     }
 
+    /// Calls `tell` for each page that moved, once committed: with the number of the page, its new
+    /// frame number, and the entry of its source.
+    pub(super) fn moved_to(&self, mut tell: impl FnMut(usize, usize, MigratePfn)) {
+        for (index, (&src, &dst)) in self.src.iter().zip(self.dst.iter()).enumerate() {
+            let (src, dst) = (MigratePfn::new(src), MigratePfn::new(dst));
+            if let (true, Some(number)) = (self.committed && src.migrates(), dst.number()) {
+                tell(index, number, src);
+            }
+        }
+    }
+
     /// Lets C have the arrays, of which `src` and `dst` have been the only users meanwhile.
     fn batch(&mut self) -> &mut Batch {
         if let Batch::Vma(raw) = &mut self.batch {

@@ -80,6 +80,18 @@ impl HmmPfn {
         Self(raw)
     }
 
+    /// What a walk would write of a page of this frame number, mapped by an entry of its own.
+    pub(super) const fn mapped(number: usize, writable: bool) -> Self {
+        let write = if writable { Self::WRITE } else { 0 };
+
+        Self(number | Self::VALID | write)
+    }
+
+    /// The entry as the kernel wants it.
+    pub(super) const fn into_raw(self) -> usize {
+        self.0
+    }
+
     /// The device cannot access this address: no VMA, no permission, poison, no `struct page`.
     #[inline]
     pub(crate) const fn is_error(self) -> bool {
@@ -126,6 +138,7 @@ pub(super) struct MigratePfn(usize);
 impl MigratePfn {
     const VALID: usize = bindings::MIGRATE_PFN_VALID as usize;
     const MIGRATE: usize = bindings::MIGRATE_PFN_MIGRATE as usize;
+    const WRITE: usize = bindings::MIGRATE_PFN_WRITE as usize;
     const SHIFT: u32 = bindings::MIGRATE_PFN_SHIFT;
 
     /// The entry as the kernel wrote it.
@@ -154,6 +167,11 @@ impl MigratePfn {
     /// The entry takes part: a page that can move, or a hole that can be filled.
     pub(super) const fn migrates(self) -> bool {
         self.0 & Self::MIGRATE != 0
+    }
+
+    /// The page was mapped writable, and will be again.
+    pub(super) const fn is_writable(self) -> bool {
+        self.0 & Self::WRITE != 0
     }
 }
 
@@ -203,6 +221,16 @@ mod tests {
             HmmPfn::new(HmmPfn::VALID | HmmPfn::MIGRATE).is_collected(),
             HmmPfn::CAN_COLLECT
         );
+    }
+
+    #[test]
+    fn hmm_pfn_of_a_mapped_page() {
+        for writable in [false, true] {
+            let pfn = HmmPfn::new(HmmPfn::mapped(0x1234, writable).into_raw());
+            assert!(pfn.is_valid() && !pfn.is_collected());
+            assert_eq!(pfn.is_writable(), writable);
+            assert_eq!((pfn.number(), pfn.order()), (0x1234, 0));
+        }
     }
 
     #[test]

@@ -301,4 +301,9 @@ impl Committed<'_> {
     pub(crate) fn moved(&self) -> usize {
         self.0.moving()
     }
+
+    /// Where each of them has moved: see [`Pages::moved_to`].
+    pub(super) fn moved_to(&self, tell: impl FnMut(usize, usize, MigratePfn)) {
+        self.0.moved_to(tell);
+    }
 }

@@ -28,9 +28,10 @@
 //! mmap lock for reading, may already have removed the page.
 //!
 //! *Fault and migrate*: [`Active::walk`] → [`Walk::collect`] → [`Batch::offer`] →
-//! [`Batch::finish`], the same with one walk for the fault and the collection. The pages that moved
-//! are looked up by the first protocol; for those that could not, [`Batch::finish`] returns its
-//! second state.
+//! [`Batch::finish`], the same with one walk for the fault and the collection. The last step also
+//! fills the page table, with the pages where they are now, while they are still locked: it knows
+//! what others have changed since the walk began, for it has watched the notifications. If they
+//! have, the first protocol follows.
 //!
 //! # Lock order
 //!
@@ -81,3 +82,4 @@ pub(crate) mod range;
 mod region;
 pub(crate) mod table;
 pub(crate) mod walk;
+mod watch;

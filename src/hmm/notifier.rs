@@ -38,7 +38,8 @@ use super::{
         pages_touched,
         PageRange, //
     },
-    table::PageTable, //
+    table::PageTable,
+    watch::State, //
 };
 use crate::bindings as shims;
 use core::{
@@ -81,7 +82,7 @@ pub(crate) struct IntervalNotifier<O: PagemapOps> {
     #[pin]
     raw: Opaque<bindings::mmu_interval_notifier>,
     #[pin]
-    state: Mutex<PageTable>,
+    state: Mutex<State>,
     mm: ARef<Mm>,
     owner: DeviceOwner<O>,
 }
@@ -112,7 +113,7 @@ impl<O: PagemapOps> IntervalNotifier<O> {
         owner: DeviceOwner<O>,
     ) -> impl PinInit<Self, Error> + use<'a, O> {
         try_pin_init!(Self {
-            state <- new_mutex!(PageTable::new(), "IntervalNotifier::state"),
+            state <- new_mutex!(State::new(), "IntervalNotifier::state"),
             mm: ARef::from(&**mm),
             owner,
             // INVARIANT: Last, since callbacks may come as soon as it is inserted.
@@ -176,6 +177,11 @@ impl<O: PagemapOps> IntervalNotifier<O> {
         }
     }
 
+    /// Takes the notifier lock. May sleep.
+    pub(super) fn lock(&self) -> Guard<'_, State, MutexBackend> {
+        self.state.lock()
+    }
+
     /// Whose private memory the device sees as its own.
     pub(super) fn owner(&self) -> &DeviceOwner<O> {
         &self.owner
@@ -212,8 +218,10 @@ impl<O: PagemapOps> IntervalNotifier<O> {
 
         // SAFETY: `range` is valid for the call.
         let range = unsafe { &*range };
+        let for_device = range.event == bindings::mmu_notifier_event_MMU_NOTIFY_MIGRATE
+            && range.owner == this.owner.as_raw();
         if let Some(pages) = pages_touched(range.start, range.end) {
-            state.invalidate(pages);
+            state.invalidate(pages, for_device);
         }
         true
     }
@@ -362,16 +370,39 @@ impl<'a, O: PagemapOps> Faulted<'a, O> {
 ///
 /// # Invariants
 ///
-/// `state` locks the notifier with which `pfns` were collected, and no notification has changed its
-/// sequence since: each valid entry names a page that is mapped at its address now.
+/// `state` locks the notifier with which `pfns` were collected, and `pfns` has an entry for each page
+/// of `range`. No notification has come since that could concern a valid entry: it names a page
+/// that is mapped at its address now, or that a migration, which keeps the page until then, will
+/// map there if no notification comes before.
 pub(crate) struct Validated<'a, O: PagemapOps> {
-    state: Guard<'a, PageTable, MutexBackend>,
+    state: Guard<'a, State, MutexBackend>,
     owner: &'a DeviceOwner<O>,
     range: PageRange,
     pfns: &'a [usize],
 }
 
-impl<O: PagemapOps> Validated<'_, O> {
+impl<'a, O: PagemapOps> Validated<'a, O> {
+    /// The answer `pfns` about `range`, which somebody has proved with the notifier lock, `state`,
+    /// held.
+    ///
+    /// # Safety
+    ///
+    /// The type invariants hold.
+    pub(super) unsafe fn new(
+        state: Guard<'a, State, MutexBackend>,
+        owner: &'a DeviceOwner<O>,
+        range: PageRange,
+        pfns: &'a [usize],
+    ) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self {
+            state,
+            owner,
+            range,
+            pfns,
+        }
+    }
+
     /// Where each page of the range is, in order of address.
     pub(crate) fn mappings(&self) -> impl Iterator<Item = (usize, Mapping)> + '_ {
         let pfns = self.pfns.iter().map(|&raw| {
@@ -401,7 +432,7 @@ impl<O: PagemapOps> Validated<'_, O> {
 }
 
 /// The page table, locked: it does not change while this lives.
-pub(crate) struct Locked<'a>(Guard<'a, PageTable, MutexBackend>);
+pub(crate) struct Locked<'a>(Guard<'a, State, MutexBackend>);
 
 impl Deref for Locked<'_> {
     type Target = PageTable;

@@ -7,9 +7,9 @@
 //! walk the page tables once each, or more often if something was missing; a [`Walk`] does it in
 //! one.
 //!
-//! Three steps, each a type that is consumed by the next: [`Walk`] (nothing has been touched) →
-//! [`Batch`] (pages are collected as in a [`Collected`]) → [`Faulted`] (what stayed where it is, to
-//! be validated as ever).
+//! Two steps, each a type that is consumed by the next: [`Walk`] (nothing has been touched) →
+//! [`Batch`] (pages are collected as in a [`Collected`]). The batch ends by entering the pages into
+//! the page table of the device, where they are now.
 //!
 //! * All of them borrow the [`Active`] exclusively. So no other fault, look or lock of this thread
 //!   can come while pages are collected, and the mmap lock is taken once.
@@ -47,12 +47,13 @@ use super::{
     mm::MmapRead,
     notifier::{
         Active,
-        Faulted,
-        IntervalNotifier, //
+        IntervalNotifier,
+        Validated, //
     },
     page::LockedPage,
     pagemap::PagemapOps,
-    range::PageRange, //
+    range::PageRange,
+    watch::Watching, //
 };
 use crate::bindings as shims;
 use kernel::{
@@ -68,12 +69,14 @@ pub(crate) const SUPPORTED: bool = HmmPfn::CAN_COLLECT;
 /// # Invariants
 ///
 /// * `mmap` locks the address space that `notifier` subscribes to.
-/// * `seq` is a sequence of `notifier`, read before the lock was taken.
+/// * `seq` is a sequence of `notifier`, read before the lock was taken, and after `watching` began to
+///   watch `range` there.
 /// * `pfns`, `src` and `dst` have an entry for each page of `range`; `dst` is all zeroes.
 #[must_use = "a walk does nothing until it collects"]
 pub(crate) struct Walk<'a, O: PagemapOps> {
     mmap: MmapRead<'a>,
     notifier: &'a IntervalNotifier<O>,
+    watching: Watching<'a, O>,
     seq: usize,
     range: PageRange,
     access: Access,
@@ -103,6 +106,7 @@ impl<O: PagemapOps> Active<'_, O> {
         let (notifier, mm) = self.parts();
         let pfns = pfns.entries(range)?;
         let (src, dst) = buffer.arrays(range.pages())?;
+        let watching = Watching::new(notifier, range);
         let seq = notifier.begin();
         let mmap = MmapRead::lock(mm)?;
 
@@ -113,6 +117,7 @@ impl<O: PagemapOps> Active<'_, O> {
         Ok(Walk {
             mmap,
             notifier,
+            watching,
             seq,
             range,
             access,
@@ -155,6 +160,7 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
         let Self {
             mmap,
             notifier,
+            watching,
             seq,
             range,
             access,
@@ -201,18 +207,12 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
         // A walk that succeeds has handled a page at least.
         let walked = range.clamp(range.start(), end).ok_or(EBUSY)?;
         let pfns = pfns.get_mut(..walked.pages()).unwrap_or_default();
-        for pfn in pfns.iter_mut() {
-            // What is collected is not mapped, and no answer.
-            if HmmPfn::new(*pfn).is_collected() {
-                *pfn = 0;
-            }
-        }
-        // SAFETY: The walk has written what it found to `pfns`, after the sequence was read. What is
-        // left valid is mapped where it was.
-        let stayed = unsafe { Faulted::new(notifier, seq, walked, pfns) };
         Ok(Some(Batch {
             collected,
-            stayed,
+            notifier,
+            watching,
+            access,
+            pfns,
             walked,
             rest: range.skip_pages(walked.pages()),
         }))
@@ -220,10 +220,18 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
 }
 
 /// What one walk has collected. Dropping it leaves all pages where they are.
+///
+/// # Invariants
+///
+/// `pfns` has an entry for each page of `walked`: what the walk has found there, after `watching`
+/// began to watch it, and whether it has collected it.
 #[must_use = "dropping it leaves all pages where they are"]
 pub(crate) struct Batch<'a, O: PagemapOps> {
     collected: Collected<'a, O>,
-    stayed: Faulted<'a, O>,
+    notifier: &'a IntervalNotifier<O>,
+    watching: Watching<'a, O>,
+    access: Access,
+    pfns: &'a mut [usize],
     walked: PageRange,
     rest: Option<PageRange>,
 }
@@ -246,13 +254,52 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
         self.collected.offer(choose);
     }
 
-    /// Lets the targets take over from their sources, maps them, and releases the mmap lock. May
-    /// sleep.
+    /// Lets the targets take over from their sources; then lets `publish` enter the pages into the
+    /// page table, those that moved and those that stayed; then maps them, and releases the mmap
+    /// lock. May sleep.
     ///
-    /// Returns what the walk found of the pages that it did not collect: those that the device can
-    /// use in place. Everything else is absent there, the pages that have moved too.
-    pub(crate) fn finish(self) -> Faulted<'a, O> {
-        drop(self.collected.commit());
-        self.stayed
+    /// `publish` must not wait for pages: some are locked.
+    ///
+    /// Returns what it returns; or `None`, without a call, if others have changed the range since
+    /// the walk began. Pages that stayed, but have been mapped anew, are absent: look again.
+    pub(crate) fn finish<R>(self, publish: impl FnOnce(Validated<'_, O>) -> R) -> Option<R> {
+        let Self {
+            collected,
+            notifier,
+            watching,
+            access,
+            pfns,
+            walked,
+            ..
+        } = self;
+        let committed = collected.commit();
+
+        let state = notifier.lock();
+        let changes = watching.changes(&state)?;
+        if !changes.spare_collected() {
+            return None;
+        }
+        for pfn in pfns.iter_mut() {
+            if HmmPfn::new(*pfn).is_collected() || !changes.spare_mapped() {
+                *pfn = 0;
+            }
+        }
+        committed.moved_to(|index, number, source| {
+            // What takes the place of nothing can be written where the device may write.
+            let hole = source.number().is_none();
+            let writable = source.is_writable() || (hole && access == Access::Write);
+            if let Some(pfn) = pfns.get_mut(index) {
+                *pfn = HmmPfn::mapped(number, writable).into_raw();
+            }
+        });
+        // SAFETY: What is left of the walk's entries has not been changed by anyone since it began.
+        // The others name pages that have taken over from what was mapped, or from nothing, and
+        // that `committed` keeps until it has mapped them; no notification of anyone else's has
+        // come for them, either.
+        let found = unsafe { Validated::new(state, notifier.owner(), walked, pfns) };
+        let result = publish(found);
+
+        drop(committed);
+        Some(result)
     }
 }
