@@ -7,12 +7,14 @@
 KERNELS := fast strict
 # The kernel of the targets that need just one.
 CONFIG ?= fast
+# How long make test-stress runs each race.
+STRESS_SECONDS ?= 60
 
 SHELL := /bin/bash
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-targets := demo test test-fresh kernel modules check fmt clippy doc \
-	rust-analyzer shell clean distclean help
+targets := demo test test-mm test-stress test-fresh bench kernel modules check \
+	check-patches fmt clippy doc rust-analyzer shell clean distclean help
 .PHONY: $(targets) setup
 
 demo: setup ## set up, build, boot, and watch pages move to a device and back
@@ -21,8 +23,18 @@ demo: setup ## set up, build, boot, and watch pages move to a device and back
 test: setup ## set up, build, run every test on both kernels
 	@scripts/test
 
+test-mm: ## compare the kernel's mm selftests on the unpatched and the patched kernel
+	@scripts/setup libnuma-dev liburing-dev
+	@scripts/test-mm
+
+test-stress: setup ## run each race for STRESS_SECONDS (60) on the strict kernel
+	@scripts/test --stress $(STRESS_SECONDS)
+
 test-fresh: ## run CMD in a clean clone on a fresh Debian SUITE (as root)
 	@scripts/test-fresh "$$SUITE" "$$CMD"
+
+bench: setup ## measure one walk against two and three, in instructions a page
+	@scripts/bench
 
 kernel: setup ## fetch, patch and build both kernels
 	@for kernel in $(KERNELS); do scripts/build-kernel $$kernel || exit; done
@@ -32,6 +44,9 @@ modules: kernel ## build the module for both kernels
 
 check: setup ## check formatting, lints, documentation, style of all sources
 	@scripts/check
+
+check-patches: setup ## build every kernel patch by itself, in eight configurations
+	@scripts/check-patches
 
 fmt: setup ## format the Rust sources
 	@scripts/fetch-kernel
@@ -63,6 +78,7 @@ help: ## show this
 	@echo 'Variables:'
 	@echo '  KERNEL_SRC=PATH  another kernel source, tree or tarball'
 	@echo '  CONFIG=strict    the kernel of make shell; default fast'
+	@echo '  STRESS_SECONDS=N how long make test-stress runs each race; default 60'
 	@echo '  SUITE=bookworm|trixie CMD="make demo"   for make test-fresh'
 
 setup:

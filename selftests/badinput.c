@@ -7,6 +7,8 @@
 
 #include <limits.h>
 
+#include <dmirror_uapi.h>
+
 #include "lib.h"
 
 #define NPAGES	4
@@ -54,6 +56,8 @@ static const struct {
 	{ HMM_DMIRROR_SNAPSHOT, "SNAPSHOT" },
 	{ HMM_DMIRROR_MIGRATE_TO_DEV, "MIGRATE_TO_DEV" },
 	{ HMM_DMIRROR_MIGRATE_TO_SYS, "MIGRATE_TO_SYS" },
+	{ HMM_DMIRROR_MIGRATE_ON_FAULT_TO_DEV, "MIGRATE_ON_FAULT_TO_DEV" },
+	{ HMM_DMIRROR_MIGRATE_ON_WRITE_FAULT_TO_DEV, "MIGRATE_ON_WRITE_FAULT_TO_DEV" },
 };
 
 struct answers {
@@ -66,7 +70,7 @@ struct answers {
 
 static struct answers all(long error)
 {
-	return ANSWERS(error, error, error, error, error);
+	return ANSWERS(error, error, error, error, error, error, error);
 }
 
 /* Sends each request with the same arguments; true when each answer is as expected. */
@@ -122,7 +126,7 @@ TEST_F(badinput, unmapped_address)
 	unsigned char map = 0;
 
 	EXPECT_TRUE(check(self->fd, nothing, 1, self->buf,
-			  ANSWERS(-EFAULT, -EFAULT, 1, -EINVAL, -EINVAL)));
+			  ANSWERS(-EFAULT, -EFAULT, 1, -EINVAL, -EINVAL, -EFAULT, -EFAULT)));
 	EXPECT_EQ(dev_snapshot(self->fd, nothing, 1, &map), 1);
 	EXPECT_EQ(map, AT_ERROR);
 }
@@ -130,7 +134,7 @@ TEST_F(badinput, unmapped_address)
 TEST_F(badinput, address_zero)
 {
 	EXPECT_TRUE(check(self->fd, NULL, 1, self->buf,
-			  ANSWERS(-EFAULT, -EFAULT, 1, -EINVAL, -EINVAL)));
+			  ANSWERS(-EFAULT, -EFAULT, 1, -EINVAL, -EINVAL, -EFAULT, -EFAULT)));
 }
 
 TEST_F(badinput, hole_in_the_middle)
@@ -139,7 +143,7 @@ TEST_F(badinput, hole_in_the_middle)
 
 	ASSERT_EQ(munmap(self->mem + PAGE, PAGE), 0);
 	EXPECT_TRUE(check(self->fd, self->mem, NPAGES, self->buf,
-			  ANSWERS(-EFAULT, -EFAULT, NPAGES, -EINVAL, -EINVAL)));
+			  ANSWERS(-EFAULT, -EFAULT, NPAGES, -EINVAL, -EINVAL, -EFAULT, -EFAULT)));
 	ASSERT_EQ(dev_snapshot(self->fd, self->mem, NPAGES, map), NPAGES);
 	EXPECT_EQ(map[1], AT_ERROR);
 	EXPECT_TRUE(holds(self->mem + 2 * PAGE, NPAGES - 2, SEED + 2));
@@ -150,7 +154,7 @@ TEST_F(badinput, no_access)
 {
 	ASSERT_EQ(mprotect(self->mem, NPAGES * PAGE, PROT_NONE), 0);
 	EXPECT_TRUE(check(self->fd, self->mem, NPAGES, self->buf,
-			  ANSWERS(-EFAULT, -EFAULT, NPAGES, -EINVAL, 0)));
+			  ANSWERS(-EFAULT, -EFAULT, NPAGES, -EINVAL, 0, -EFAULT, -EFAULT)));
 	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_ERROR));
 	ASSERT_EQ(mprotect(self->mem, NPAGES * PAGE, PROT_READ), 0);
 	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
@@ -168,13 +172,13 @@ TEST_F(badinput, bad_buffer)
 {
 	char *nothing = self->mem - PAGE;
 
-	/* MIGRATE_TO_SYS has no use for a buffer. */
+	/* The last three have no use for a buffer. */
 	EXPECT_TRUE(check(self->fd, self->mem, 1, nothing,
-			  ANSWERS(-EFAULT, -EFAULT, -EFAULT, -EFAULT, SUCCESS)));
+			  ANSWERS(-EFAULT, -EFAULT, -EFAULT, -EFAULT, SUCCESS, SUCCESS, SUCCESS)));
 	EXPECT_TRUE(check(self->fd, self->mem, 1, KERNEL_ADDRESS,
-			  ANSWERS(-EFAULT, -EFAULT, -EFAULT, -EFAULT, SUCCESS)));
+			  ANSWERS(-EFAULT, -EFAULT, -EFAULT, -EFAULT, SUCCESS, SUCCESS, SUCCESS)));
 	EXPECT_TRUE(check(self->fd, self->mem, 1, NULL,
-			  ANSWERS(-EFAULT, -EFAULT, -EFAULT, -EFAULT, SUCCESS)));
+			  ANSWERS(-EFAULT, -EFAULT, -EFAULT, -EFAULT, SUCCESS, SUCCESS, SUCCESS)));
 	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
 
 	ASSERT_EQ(munmap(self->buf + PAGE, PAGE), 0);

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -160,6 +161,14 @@ static inline bool is_zero(const void *mem, size_t npages)
 		return false;
 	}
 	return true;
+}
+
+/* How long a race goes on: what DMIRROR_SECONDS says, 180 at most, or @usual. */
+static inline unsigned int seconds_of_race(unsigned int usual)
+{
+	const char *seconds = getenv("DMIRROR_SECONDS");
+
+	return seconds ? atoi(seconds) : usual;
 }
 
 #endif

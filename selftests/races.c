@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Two threads, a few seconds: requests race the events that take pages away
+ * Two threads, a few seconds each: requests race the events that take pages away
  * from under them. What must hold at the end of each round is exact.
  */
 #include <kselftest_harness.h>
@@ -11,7 +11,7 @@
 #include "lib.h"
 
 #define NPAGES	16
-#define SECONDS	3
+#define SECONDS	seconds_of_race(3)
 #define TIMEOUT	240	/* for a slow guest */
 #define HUGE	(2UL << 20)
 

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Migrating faults beside whatever else moves pages without changing what they
+ * hold: another such fault that comes from the other end or from the other
+ * device, collapse into huge pages, compaction, swap. The program goes on writing
+ * meanwhile, with the CPU and with the device in turn, and must find each time
+ * what it wrote: a page that is lost, stale or in the place of another shows.
+ */
+#include <kselftest_harness.h>
+
+#include <pthread.h>
+
+#include "onewalk-hazards.h"
+
+#define NPAGES	64
+#define STEP	16	/* Two faults overlap by half. */
+#define PAUSE_MS	10	/* Without one main would starve. */
+#define GRACE_NS	20000000000ULL
+
+struct race {
+	int fd;		/* of the device that faults all the time */
+	int other;	/* of the second device */
+	char *mem;	/* NPAGES, where a huge page may be, otherwise empty */
+	char *buf;
+	bool over;
+	bool waits;		/* The faults pause until there was an event. */
+	pthread_t faults, events;
+	unsigned long served;	/* migrating faults that succeeded, */
+	unsigned long moved;	/* after which so many pages were on the device */
+	unsigned long refused;
+	volatile long seen;	/* how often the event came about */
+};
+
+FIXTURE(beside)
+{
+	struct race race;
+};
+
+/* Each case is one of these, in a thread of its own. */
+FIXTURE_VARIANT(beside)
+{
+	void *(*events)(struct race *race);
+	int advice;
+	bool waits;
+};
+
+static void count_fault(struct race *race, long ret)
+{
+	/* Only the pages move, so nothing but a lack of patience is an excuse. */
+	race->served += ret >= 0;
+	race->moved += ret > 0 ? ret : 0;
+	race->refused += ret < 0 && ret != -EBUSY;
+}
+
+/*
+ * A pause in which main's accesses bring the pages home; until there has been an
+ * event, if it is one that needs them there, but half a second at most.
+ */
+static void pause_faults(struct race *race)
+{
+	long before = race->seen;
+
+	sleep_ms(random() % PAUSE_MS);
+	for (unsigned int ms = 0; race->waits && ms < 500 && race->seen == before; ms += 5)
+		sleep_ms(5);
+}
+
+/*
+ * Ascending, in pieces that overlap, for reading and for writing in turn; from time
+ * to time all at once, with the empty pages behind.
+ */
+static void *fault_upwards(void *arg)
+{
+	struct race *race = arg;
+
+	for (unsigned int pass = 0; !flag_is_set(&race->over); pass++) {
+		bool write = pass % 2;
+
+		for (size_t at = 0; at + STEP <= NPAGES; at += STEP / 2)
+			count_fault(race, dev_faults(race->fd, write, race->mem + at * PAGE, STEP));
+		if (pass % 16 >= 14) {
+			count_fault(race, dev_faults(race->fd, write, race->mem, HUGE_PAGES));
+			/* Nobody else brings them home, and they keep pages from collapsing. */
+			dev_give(race->fd, race->mem + NPAGES * PAGE, HUGE_PAGES - NPAGES);
+		}
+		pause_faults(race);
+	}
+	return NULL;
+}
+
+static void descend(struct race *race, int fd)
+{
+	for (unsigned int pass = 0; !flag_is_set(&race->over); pass++) {
+		for (size_t end = NPAGES; end >= STEP; end -= STEP / 2)
+			race->seen += dev_faults(fd, pass % 2, race->mem + (end - STEP) * PAGE,
+						 STEP) > 0;
+		sleep_ms(random() % PAUSE_MS);
+	}
+}
+
+static void *fault_downwards(struct race *race)
+{
+	descend(race, race->fd);
+	return NULL;
+}
+
+FIXTURE_VARIANT_ADD(beside, opposite)
+{
+	.events = fault_downwards,
+	.advice = MADV_NOHUGEPAGE,
+};
+
+static void *fault_on_other(struct race *race)
+{
+	descend(race, race->other);
+	return NULL;
+}
+
+FIXTURE_VARIANT_ADD(beside, second_device)
+{
+	.events = fault_on_other,
+	.advice = MADV_NOHUGEPAGE,
+};
+
+/* How often the swap device has been written to. */
+static long zram_writes(void)
+{
+	FILE *file = fopen("/sys/block/zram0/stat", "re");
+	long writes = -1;
+
+	if (!file)
+		return -1;
+	if (fscanf(file, "%*d %*d %*d %*d %ld", &writes) != 1)
+		writes = -1;
+	fclose(file);
+	return writes;
+}
+
+static void *page_out(struct race *race)
+{
+	long before = zram_writes();
+
+	while (!flag_is_set(&race->over)) {
+		madvise(race->mem, NPAGES * PAGE, MADV_PAGEOUT);
+		race->seen = zram_writes() - before;
+	}
+	return NULL;
+}
+
+FIXTURE_VARIANT_ADD(beside, swap_out)
+{
+	.events = page_out,
+	.advice = MADV_NOHUGEPAGE,
+};
+
+static void *collapse(struct race *race)
+{
+	while (!flag_is_set(&race->over))
+		race->seen += !madvise(race->mem, HUGE, MADV_COLLAPSE);
+	return NULL;
+}
+
+FIXTURE_VARIANT_ADD(beside, collapse)
+{
+	.events = collapse,
+	.advice = MADV_HUGEPAGE,
+};
+
+/* What khugepaged must not wait for, so that it comes by as often as it can. */
+static const struct {
+	const char *path, *often, *usual;
+} khugepaged_settings[] = {
+	{ THP "khugepaged/scan_sleep_millisecs", "1", "10000" },
+	{ THP "khugepaged/alloc_sleep_millisecs", "1", "60000" },
+};
+
+/* Gathers what it finds, if only one page is there, by itself. */
+static void *be_scanned(struct race *race)
+{
+	long before = get_value(THP "khugepaged/pages_collapsed");
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(khugepaged_settings); i++)
+		write_file(khugepaged_settings[i].path, khugepaged_settings[i].often);
+	while (!flag_is_set(&race->over)) {
+		sleep_ms(5);
+		race->seen = get_value(THP "khugepaged/pages_collapsed") - before;
+	}
+	for (i = 0; i < ARRAY_SIZE(khugepaged_settings); i++)
+		write_file(khugepaged_settings[i].path, khugepaged_settings[i].usual);
+	return NULL;
+}
+
+FIXTURE_VARIANT_ADD(beside, khugepaged)
+{
+	.events = be_scanned,
+	.advice = MADV_HUGEPAGE,
+	/* The pages have to stay at home for a while. */
+	.waits = true,
+};
+
+static void *compact(struct race *race)
+{
+	while (!flag_is_set(&race->over))
+		race->seen += write_file("/proc/sys/vm/compact_memory", "1");
+	return NULL;
+}
+
+FIXTURE_VARIANT_ADD(beside, compaction)
+{
+	.events = compact,
+	.advice = MADV_NOHUGEPAGE,
+};
+
+FIXTURE_SETUP(beside)
+{
+	struct race *race = &self->race;
+
+	race->fd = dev_open(0);
+	ASSERT_GE(race->fd, 0);
+	race->other = dev_open(1);
+	ASSERT_GE(race->other, 0);
+	race->mem = map_huge(1);
+	ASSERT_NE(race->mem, MAP_FAILED);
+	ASSERT_EQ(madvise(race->mem, HUGE, variant->advice), 0);
+	race->waits = variant->waits;
+	/* By the CPU: khugepaged learns of a process by its faults. */
+	fill(race->mem, NPAGES, 1);
+	race->buf = map_pages(NPAGES);
+	ASSERT_NE(race->buf, MAP_FAILED);
+}
+
+FIXTURE_TEARDOWN(beside)
+{
+	ASSERT_EQ(close(self->race.fd), 0);
+	ASSERT_EQ(close(self->race.other), 0);
+}
+
+/*
+ * Main's own requests, a few pages at a time: for more the device has to find all
+ * of them at one moment, between two migrations. That is what -EBUSY says, after a
+ * while; main tries again.
+ */
+static bool request(int fd, unsigned long request, char *mem, char *buf)
+{
+	for (size_t at = 0; at < NPAGES;) {
+		size_t npages = 1 + random() % 4;
+		long ret;
+
+		if (npages > NPAGES - at)
+			npages = NPAGES - at;
+		ret = dev_request(fd, request, mem + at * PAGE, npages, buf + at * PAGE, NULL);
+		if (ret == (long)npages) {
+			at += npages;
+		} else if (ret != -EBUSY) {
+			printf("# page %zu, %zu pages: %ld\n", at, npages, ret);
+			return false;
+		}
+	}
+	return true;
+}
+
+TEST_F_TIMEOUT(beside, write, TIMEOUT)
+{
+	struct race *race = &self->race;
+	uint64_t end = race_end();
+	unsigned int round = 0, wrong = 0;
+
+	ASSERT_EQ(pthread_create(&race->faults, NULL, fault_upwards, race), 0);
+	ASSERT_EQ(pthread_create(&race->events, NULL,
+				 (void *(*)(void *))variant->events, race), 0);
+	do {
+		/* Read on the other side first: a stale copy is there, if anywhere. */
+		if (round++ % 2) {
+			fill(race->mem, NPAGES, round);
+			memset(race->buf, 0, NPAGES * PAGE);
+			wrong += !request(race->fd, HMM_DMIRROR_READ, race->mem, race->buf) ||
+				 !holds(race->buf, NPAGES, round);
+			wrong += !holds(race->mem, NPAGES, round);
+		} else {
+			fill(race->buf, NPAGES, round);
+			wrong += !request(race->fd, HMM_DMIRROR_WRITE, race->mem, race->buf);
+			wrong += !holds(race->mem, NPAGES, round);
+			wrong += !request(race->other, HMM_DMIRROR_READ, race->mem, race->buf) ||
+				 !holds(race->buf, NPAGES, round);
+		}
+		/* A busy machine gets some more time, for what takes long. */
+	} while (wrong < 10 && now_ns() < end + (race->seen ? 0 : GRACE_NS));
+	set_flag(&race->over);
+	pthread_join(race->faults, NULL);
+	pthread_join(race->events, NULL);
+	TH_LOG("%u wrong of %u rounds beside %lu faults of %lu pages and %ld events", wrong,
+	       round, race->served, race->moved, race->seen);
+	EXPECT_EQ(wrong, 0);
+	EXPECT_EQ(race->refused, 0);
+	EXPECT_GT(race->moved, 0);
+	EXPECT_GT(race->seen, 0);
+	EXPECT_TRUE(is_zero(race->mem + NPAGES * PAGE, 1));
+	EXPECT_TRUE(is_zero(race->mem + HUGE - PAGE, 1));
+
+	/* Alone again, all go. */
+	EXPECT_EQ(dev_faults(race->fd, true, race->mem, NPAGES), NPAGES);
+	EXPECT_TRUE(all_at(race->fd, race->mem, NPAGES, AT_DEVICE));
+	EXPECT_TRUE(holds(race->mem, NPAGES, round));
+}
+
+TEST_HARNESS_MAIN
