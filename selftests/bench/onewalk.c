@@ -141,6 +141,8 @@ static void make_shared(void)
 {
 	make_populated();
 	must(start_child(&sharer, do_nothing, NULL), "fork");
+	/* Until it waits: its own faults are not to be counted. */
+	usleep(10000);
 }
 
 static void end_sharer(void)
