@@ -298,34 +298,37 @@ static pid_t fork_into_group(void)
 	return child;
 }
 
-static void show_charges(void)
+/* What of the charge is for the kernel's own, where kmemleak looks for leaks. */
+static long kernel_memory(void)
 {
 	FILE *file = fopen(GROUP "memory.stat", "re");
 	char kind[64];
-	long value;
+	long value, kernel = 0;
 
 	while (file && fscanf(file, "%63s %ld", kind, &value) == 2)
-		if (value)
-			printf("# charged: %s %ld\n", kind, value);
+		if (!strcmp(kind, "kernel"))
+			kernel = value;
 	if (file)
 		fclose(file);
+	return kernel;
 }
 
 /*
- * The bytes that the group is charged for when no process is in it. The limit of 0
- * makes it give back what it only has in stock; what is freed by RCU takes a while.
+ * The bytes of user memory that the group is charged for when no process is in it.
+ * The limit of 0 makes it give back what it only has in stock, compaction empties
+ * the lists of pages that are on their way to the LRU, and RCU takes a while.
  */
 static long charged_still(void)
 {
 	long left = -1;
 
-	for (int tries = 0; tries < 100 && left; tries++) {
+	for (int tries = 0; tries < 50 && left; tries++) {
+		write_file("/proc/sys/vm/compact_memory", "1");
 		write_file(GROUP "memory.max", "0");
-		left = get_value(GROUP "memory.current");
-		sleep_ms(50);
+		left = get_value(GROUP "memory.current") - kernel_memory();
+		if (left)
+			sleep_ms(100);
 	}
-	if (left)
-		show_charges();
 	rmdir(GROUP);
 	return left;
 }
