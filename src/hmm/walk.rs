@@ -53,7 +53,10 @@ use super::{
     page::LockedPage,
     pagemap::PagemapOps,
     range::PageRange,
-    watch::Watching, //
+    watch::{
+        Step,
+        Watching, //
+    },
 };
 use crate::bindings as shims;
 use kernel::{
@@ -173,11 +176,13 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
         // C keeps the one pointer in the other.
         let (raw, to_migrate) = (&raw mut raw, &raw mut migrate);
 
-        // SAFETY: By the type invariants the lock of the notifier's address space is held, the
-        // sequence was read before it was taken, and the arrays are long enough. The owners in both
-        // structures are the same.
-        let walk = |locked: &mut bool| unsafe {
-            shims::dmirror_shim_hmm_range_collect(raw, to_migrate, locked)
+        let walk = |locked: &mut bool| {
+            // SAFETY: By the type invariants the lock of the notifier's address space is held, the
+            // sequence was read before it was taken, and the arrays are long enough. The owners in
+            // both structures are the same.
+            watching.during(Step::Migrating, || unsafe {
+                shims::dmirror_shim_hmm_range_collect(raw, to_migrate, locked)
+            })
         };
         // SAFETY: The function clears `locked` if and only if it has released the lock.
         let (result, mmap) = unsafe { mmap.lend(walk) };
@@ -193,7 +198,9 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
         to_result(result)?;
 
         // SAFETY: The walk has succeeded just now, and the lock has been held since.
-        unsafe { shims::dmirror_shim_migrate_hmm_range_setup(raw) };
+        watching.during(Step::Unmapping, || unsafe {
+            shims::dmirror_shim_migrate_hmm_range_setup(raw)
+        });
 
         let (count, end) = (migrate.npages.min(src.len()), migrate.end);
         let src = src.get_mut(..count).unwrap_or_default();
@@ -272,7 +279,7 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
             walked,
             ..
         } = self;
-        let committed = collected.commit();
+        let committed = watching.during(Step::Migrating, || collected.commit());
 
         let state = notifier.lock();
         let changes = watching.changes(&state)?;

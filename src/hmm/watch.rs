@@ -10,9 +10,21 @@
 //! The watch begins before the sequence of the notifier is read. Reading it waits for all changes
 //! that are under way, and the callback sees all that come later.
 //!
+//! A change of the watching thread is the walk's own only while one of the functions of mm runs of
+//! which the walk consists: see [`Step`]. All that the thread does besides, in the code of a driver
+//! for one, counts like what others do.
+//!
+//! The faults that the walk takes, before it collects, are inside of such a function, and may notify
+//! as well: by a copy on write, or as a page of this very device comes home (`migrate_to_ram`), with
+//! an event that looks like the walk's own. It does no harm there. Nothing is collected yet; each
+//! notification makes the sequence stale, and mm compares it after the faults, before it collects
+//! anything. So that walk ends with `EBUSY`, its watch with it, and what the watch did not count is
+//! of no use to anyone.
+//!
 //! # Lock order
 //!
-//! The notifier lock guards the watch; see [`notifier`](super::notifier).
+//! The notifier lock guards the watch, and is taken with pages collected; see
+//! [`notifier`](super::notifier).
 
 use super::{
     notifier::IntervalNotifier,
@@ -45,8 +57,8 @@ impl State {
         }
     }
 
-    /// The current thread is about to change `pages`. `for_device` tells that it collects or
-    /// inserts pages for a migration of this device's.
+    /// The current thread is about to change `pages`. `for_device` tells that it does so for a
+    /// migration of this device's (`MMU_NOTIFY_MIGRATE`).
     pub(super) fn invalidate(&mut self, pages: RangeInclusive<usize>, for_device: bool) {
         if let Some(watch) = &mut self.watch {
             watch.note(&pages, current() == watch.task, for_device);
@@ -74,21 +86,36 @@ fn current() -> usize {
     Task::current_raw().addr()
 }
 
+/// Which function of mm the watching thread is in, and so which changes are the walk's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// In none.
+    Elsewhere,
+    /// In one that unmaps what has been collected, wherever else it is mapped. It does not open the
+    /// window of a migration.
+    Unmapping,
+    /// In one that collects pages, or inserts targets: it opens the window of a migration for the
+    /// device. It may also split large pages, and reclaim others.
+    Migrating,
+}
+
 /// What has happened to a range since the watch began.
 struct Watch {
     task: usize,
     pages: RangeInclusive<usize>,
+    step: Step,
     changes: Changes,
 }
 
 /// Whose changes have come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
-    /// Another thread's: pages may have gone, also collected ones.
+    /// Another thread's, or one of the watching thread that is no part of the walk: pages may have
+    /// gone, also collected ones.
     by_others: bool,
-    /// One of the watching thread, beyond its window: it has unmapped a collected page elsewhere,
-    /// perhaps at another address of the range, or split a large one and put the page of zeroes in
-    /// the place of parts.
+    /// The walk's own, beyond its windows: it has unmapped a collected page elsewhere, perhaps at
+    /// another address of the range, or split a large one and put the page of zeroes in the place of
+    /// parts. What is collected has a migration entry already, which none of this touches.
     by_self: bool,
 }
 
@@ -109,16 +136,22 @@ impl Watch {
         if pages.start() > self.pages.end() || pages.end() < self.pages.start() {
             return;
         }
-        if !by_self {
-            self.changes.by_others = true;
-        } else if !for_device {
-            self.changes.by_self = true;
+        let step = if by_self { self.step } else { Step::Elsewhere };
+
+        match (step, for_device) {
+            (Step::Migrating, true) => {}
+            (Step::Migrating | Step::Unmapping, false) => self.changes.by_self = true,
+            (Step::Unmapping, true) | (Step::Elsewhere, _) => self.changes.by_others = true,
         }
     }
 }
 
-/// Keeps a watch on a range while it lives; unless another thread does already for the same
-/// notifier: that is rare, and to see no watch is as good as to see a change.
+/// Keeps a watch on a range while it lives; unless somebody else does already for the same notifier:
+/// that is rare, and to see no watch is as good as to see a change.
+///
+/// # Invariants
+///
+/// If `mine`, the watch of `notifier` is the one that this has stored.
 pub(super) struct Watching<'a, O: PagemapOps> {
     notifier: &'a IntervalNotifier<O>,
     mine: bool,
@@ -128,16 +161,38 @@ impl<'a, O: PagemapOps> Watching<'a, O> {
     /// Begins a watch of `range` for the current thread. May sleep.
     pub(super) fn new(notifier: &'a IntervalNotifier<O>, range: PageRange) -> Self {
         let mut state = notifier.lock();
-        let mine = state.watch.is_none();
-
-        if let (true, Some(pages)) = (mine, pages_touched(range.start(), range.end())) {
-            state.watch = Some(Watch {
-                task: current(),
-                pages,
-                changes: Changes::default(),
-            });
-        }
+        let mine = match (&state.watch, pages_touched(range.start(), range.end())) {
+            (None, Some(pages)) => {
+                state.watch = Some(Watch {
+                    task: current(),
+                    pages,
+                    step: Step::Elsewhere,
+                    changes: Changes::default(),
+                });
+                true
+            }
+            _ => false,
+        };
+        // INVARIANT: It has been stored if `mine`; nobody stores another while there is one, and
+        // only the destructor takes it away.
         Self { notifier, mine }
+    }
+
+    /// Runs `call`, which does nothing but call the function of mm that is `step` of the walk.
+    pub(super) fn during<R>(&self, step: Step, call: impl FnOnce() -> R) -> R {
+        self.set(step);
+        let result = call();
+        self.set(Step::Elsewhere);
+        result
+    }
+
+    fn set(&self, step: Step) {
+        if !self.mine {
+            return;
+        }
+        if let Some(watch) = &mut self.notifier.lock().watch {
+            watch.step = step;
+        }
     }
 
     /// The changes up to now; nothing if there was no watch. `state` is that of the notifier.
@@ -161,10 +216,14 @@ impl<O: PagemapOps> Drop for Watching<'_, O> {
 mod tests {
     use super::*;
 
-    fn after(changes: &[(RangeInclusive<usize>, bool, bool)]) -> Changes {
+    /// Pages, whether the watching thread changes them, and whether for a migration of the device.
+    type Change = (RangeInclusive<usize>, bool, bool);
+
+    fn after(step: Step, changes: &[Change]) -> Changes {
         let mut watch = Watch {
             task: 0,
             pages: 10..=19,
+            step,
             changes: Changes::default(),
         };
         for (pages, by_self, for_device) in changes {
@@ -175,31 +234,57 @@ mod tests {
 
     #[test]
     fn own_window_changes_nothing() {
-        let changes = after(&[(10..=19, true, true), (0..=usize::MAX, true, true)]);
+        let changes = after(
+            Step::Migrating,
+            &[(10..=19, true, true), (0..=usize::MAX, true, true)],
+        );
         assert!(changes.spare_collected());
         assert!(changes.spare_mapped());
     }
 
     #[test]
     fn own_unmapping_leaves_only_what_was_collected() {
-        let changes = after(&[(19..=19, true, false)]);
-        assert!(changes.spare_collected());
-        assert!(!changes.spare_mapped());
+        for step in [Step::Unmapping, Step::Migrating] {
+            let changes = after(step, &[(19..=19, true, false)]);
+            assert!(changes.spare_collected());
+            assert!(!changes.spare_mapped());
+        }
     }
 
     #[test]
-    fn changes_of_others_leave_nothing() {
-        // The other thread's migrations are for the same device, but not ours.
-        for for_device in [false, true] {
-            let changes = after(&[(10..=10, false, for_device)]);
+    fn own_window_elsewhere_leaves_nothing() {
+        for step in [Step::Elsewhere, Step::Unmapping] {
+            let changes = after(step, &[(10..=10, true, true)]);
             assert!(!changes.spare_collected());
             assert!(!changes.spare_mapped());
         }
     }
 
     #[test]
+    fn own_unmapping_elsewhere_leaves_nothing() {
+        let changes = after(Step::Elsewhere, &[(10..=10, true, false)]);
+        assert!(!changes.spare_collected());
+        assert!(!changes.spare_mapped());
+    }
+
+    #[test]
+    fn changes_of_others_leave_nothing() {
+        // The other thread's migrations are for the same device, but not ours; whatever we do.
+        for step in [Step::Elsewhere, Step::Unmapping, Step::Migrating] {
+            for for_device in [false, true] {
+                let changes = after(step, &[(10..=10, false, for_device)]);
+                assert!(!changes.spare_collected());
+                assert!(!changes.spare_mapped());
+            }
+        }
+    }
+
+    #[test]
     fn changes_elsewhere_do_not_matter() {
-        let changes = after(&[(0..=9, false, false), (20..=30, false, false)]);
+        let changes = after(
+            Step::Elsewhere,
+            &[(0..=9, false, false), (20..=30, false, false)],
+        );
         assert!(changes.spare_mapped());
     }
 }
