@@ -63,8 +63,12 @@ impl PfnBuffer {
     ///
     /// # Errors
     ///
-    /// [`E2BIG`] if it is longer than a block.
+    /// [`E2BIG`] if it does not lie in one block: what is published of it may need more leaves than
+    /// a [`Reserve`](super::leaf::Reserve) has.
     pub(super) fn entries(&mut self, range: PageRange) -> Result<&mut [usize]> {
+        if !range.is_in_one_block() {
+            return Err(E2BIG);
+        }
         self.0.get_mut(..range.pages()).ok_or(E2BIG)
     }
 }

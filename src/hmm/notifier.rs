@@ -276,7 +276,7 @@ impl<'n, O: PagemapOps> Active<'n, O> {
     ///
     /// # Errors
     ///
-    /// * [`E2BIG`][]: `range` is longer than the buffer.
+    /// * [`E2BIG`][]: `range` does not lie in one block, for which the buffer is.
     /// * [`EFAULT`][]: asked for access to an address that has no VMA, forbids all access, or
     ///   cannot be accessed by a device.
     /// * [`EPERM`][]: asked to write where the VMA forbids it.
@@ -298,7 +298,8 @@ impl<'n, O: PagemapOps> Active<'n, O> {
             shims::hmm_range_fault_unlocked_timeout(&mut raw, msecs_to_jiffies(RETRY_TIMEOUT_MS))
         })?;
 
-        // SAFETY: The call has read the sequence, and then written what it found to `pfns`.
+        // SAFETY: The call has read the sequence, and then written what it found to `pfns`; these
+        // are for a range in one block.
         Ok(unsafe { Faulted::new(self.notifier, raw.notifier_seq, range, pfns) })
     }
 }
@@ -311,8 +312,9 @@ pub(crate) struct Retry;
 ///
 /// # Invariants
 ///
-/// `pfns` has an entry for each page of `range`. Each valid one names a page that was mapped at its
-/// address, in the address space of `notifier`, after the sequence `seq` had been read.
+/// `range` lies in one block, and `pfns` has an entry for each page of it. Each valid one names a
+/// page that was mapped at its address, in the address space of `notifier`, after the sequence `seq`
+/// had been read.
 #[must_use = "a walk is of no use until it has been validated"]
 pub(crate) struct Faulted<'a, O: PagemapOps> {
     notifier: &'a IntervalNotifier<O>,

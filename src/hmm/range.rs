@@ -94,6 +94,11 @@ impl PageRange {
         self.split_at((self.start - self.start % BLOCK_SIZE).saturating_add(BLOCK_SIZE))
     }
 
+    /// Whether it lies in one block of [`BLOCK_SIZE`] bytes.
+    pub(super) fn is_in_one_block(self) -> bool {
+        self.split_block().1.is_none()
+    }
+
     /// The first `count` pages; at least one, and not more than there are.
     pub(crate) fn first_pages(self, count: usize) -> Self {
         self.split_at(
@@ -182,6 +187,11 @@ mod tests {
         assert_eq!(blocks.next(), Some(PageRange::new(0x200000, 512, LIMIT)?));
         assert_eq!(blocks.next(), Some(PageRange::new(0x400000, 1, LIMIT)?));
         assert_eq!(blocks.next(), None);
+
+        assert!(!range.is_in_one_block());
+        assert!(range.blocks().all(PageRange::is_in_one_block));
+        // Not longer than a block, and yet in two.
+        assert!(!PageRange::new(0x1ff000, 2, LIMIT)?.is_in_one_block());
         Ok(())
     }
 

@@ -74,7 +74,8 @@ pub(crate) const SUPPORTED: bool = HmmPfn::CAN_COLLECT;
 /// * `mmap` locks the address space that `notifier` subscribes to.
 /// * `seq` is a sequence of `notifier`, read before the lock was taken, and after `watching` began to
 ///   watch `range` there.
-/// * `pfns`, `src` and `dst` have an entry for each page of `range`; `dst` is all zeroes.
+/// * `range` lies in one block. `pfns`, `src` and `dst` have an entry for each page of it; `dst` is
+///   all zeroes.
 #[must_use = "a walk does nothing until it collects"]
 pub(crate) struct Walk<'a, O: PagemapOps> {
     mmap: MmapRead<'a>,
@@ -96,7 +97,7 @@ impl<O: PagemapOps> Active<'_, O> {
     ///
     /// # Errors
     ///
-    /// * [`E2BIG`][]: `range` is longer than the buffers.
+    /// * [`E2BIG`][]: `range` does not lie in one block, for which the buffers are.
     /// * [`EFAULT`][]: the OOM killer is tearing the address space down.
     /// * [`EINTR`][]: killed.
     pub(crate) fn walk<'a>(
@@ -116,7 +117,8 @@ impl<O: PagemapOps> Active<'_, O> {
         if !mmap.is_stable() {
             return Err(EFAULT);
         }
-        // INVARIANT: Notifier and lock are those of `self`; the arrays are as long as the range.
+        // INVARIANT: Notifier and lock are those of `self`; the buffers have given an entry for each
+        // page, which `pfns` does only for a range in one block.
         Ok(Walk {
             mmap,
             notifier,
