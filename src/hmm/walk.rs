@@ -168,6 +168,8 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
             watching,
             seq,
             range,
+    /// * [`E2BIG`][]: the kernel claims to have handled no page, or more than there are. That would
+    ///   be a bug of it, and what it has collected would stay locked.
             access,
             pfns,
             src,
@@ -199,12 +201,20 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
         };
         to_result(result)?;
 
-        // SAFETY: The walk has succeeded just now, and the lock has been held since.
+        // A page at least, and no more than there are entries. If not, nothing that C says is of any
+        // use, not even to put pages back.
+        let count = migrate.npages;
+        let walked = range.first_pages(count);
+        if walked.pages() != count {
+            return Err(E2BIG);
+        }
+
+        // SAFETY: The walk has succeeded just now, and the lock has been held since. What it has
+        // collected is within the arrays.
         watching.during(Step::Unmapping, || unsafe {
             shims::dmirror_shim_migrate_hmm_range_setup(raw)
         });
 
-        let (count, end) = (migrate.npages.min(src.len()), migrate.end);
         let src = src.get_mut(..count).unwrap_or_default();
         let dst = dst.get_mut(..count).unwrap_or_default();
         // SAFETY: The calls have collected the pages into these parts of the arrays, and nothing
@@ -213,9 +223,8 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
         let pages = unsafe { Pages::of_vma(migrate, src, dst, Some(mmap)) };
         let collected = Collected::new(pages, notifier.owner());
 
-        // A walk that succeeds has handled a page at least.
-        let walked = range.clamp(range.start(), end).ok_or(EBUSY)?;
-        let pfns = pfns.get_mut(..walked.pages()).unwrap_or_default();
+        let pfns = pfns.get_mut(..count).unwrap_or_default();
+        // INVARIANT: These are the entries of the pages that the walk has handled.
         Ok(Some(Batch {
             collected,
             notifier,
@@ -223,7 +232,7 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
             access,
             pfns,
             walked,
-            rest: range.skip_pages(walked.pages()),
+            rest: range.skip_pages(count),
         }))
     }
 }
