@@ -247,9 +247,12 @@ fn enter(found: Validated<'_, Chunk>, access: Access, reserve: &mut Reserve) -> 
     entered
 }
 
-/// Sees to it that the device has been given each page of `range` for `access`, beginning with what
-/// it has `entered`: looks where the pages are now, and faults those in that are not there, as a
+/// Sees to it that the device has been given each page of `range` for `access`. If it has not
+/// `entered` them all, looks where the pages are now, and faults those in that are not there, as a
 /// device does that cannot move them. Returns how many are on the device.
+///
+/// What was not entered may well be there: a page that was mapped anew, because it could not move
+/// after all. So this looks before it faults.
 ///
 /// # Errors
 ///
@@ -262,19 +265,20 @@ fn settle(
     pfns: &mut PfnBuffer,
     entered: Option<Entered>,
 ) -> Result<usize> {
+    if let Some(Entered {
+        on_device,
+        missing: None,
+    }) = entered
+    {
+        return Ok(on_device);
+    }
     let mut patience = Patience::new();
-    let mut entered = entered;
 
     loop {
-        let Entered { on_device, missing } = match entered.take() {
-            Some(entered) => entered,
-            None => {
-                let mut reserve = Reserve::new()?;
-                look(active, range, pfns, |found| {
-                    enter(found, access, &mut reserve)
-                })?
-            }
-        };
+        let mut reserve = Reserve::new()?;
+        let Entered { on_device, missing } = look(active, range, pfns, |found| {
+            enter(found, access, &mut reserve)
+        })?;
         let Some(missing) = missing else {
             return Ok(on_device);
         };
