@@ -24,12 +24,15 @@ enum Batch {
 ///
 /// # Invariants
 ///
-/// * `src` is as the collection left it; where it says so, its page is locked, referenced and
-///   unmapped by us.
-/// * Each entry of `dst` is 0 or names a page whose lock and one reference were given to us.
-/// * `src` and `dst` have as many entries as were collected.
+/// * `src` and `dst` have as many entries as were collected. Where `src` names a page, it is locked
+///   and referenced by the batch, and unmapped.
+/// * Each entry of `dst` is 0, or names a page that is locked and referenced.
+/// * Unless `committed`, `migrate_vma_pages()` or its twin has not been called: `src` is as the
+///   collection left it, and lock and reference of the pages in `dst` are ours.
+/// * If `committed`, it has been called once: `src` tells what has moved, and lock and reference of
+///   the pages in `dst` are mm's, which gives them up in `migrate_vma_finalize()` or its twin, and
+///   not before. What has taken the place of a hole may be mapped already.
 /// * If `batch` is by VMA, the mmap lock is held for `'a`, or by `_mmap`.
-/// * Unless `committed`, `migrate_vma_pages()` or its twin has not been called.
 pub(super) struct Pages<'a> {
     batch: Batch,
     src: &'a mut [usize],
@@ -133,13 +136,17 @@ impl<'a> Pages<'a> {
         &mut self.batch
     }
 
-    /// Lets the targets take over from their sources. May sleep.
+    /// Lets the targets take over from their sources, unless that has been done. May sleep.
     pub(super) fn commit(&mut self) {
+        if self.committed {
+            return;
+        }
         match self.batch() {
-            // SAFETY: By the type invariant the batch has been collected, its arrays are valid, and
-            // the mmap lock is held.
+            // SAFETY: By the type invariant the batch has been collected, but not committed, its
+            // arrays are valid, and the mmap lock is held.
             Batch::Vma(raw) => unsafe { shims::migrate_vma_pages(raw) },
-            // SAFETY: By the type invariant the pages of `src` have been collected.
+            // SAFETY: By the type invariant the pages of `src` have been collected, but not
+            // committed.
             Batch::Device => unsafe {
                 shims::migrate_device_pages(
                     self.src.as_mut_ptr(),
@@ -148,6 +155,7 @@ impl<'a> Pages<'a> {
                 )
             },
         }
+        // INVARIANT: It has been called just now, for the first time.
         self.committed = true;
     }
 }
@@ -177,12 +185,13 @@ impl Drop for Pages<'_> {
     }
 }
 
-/// The page in an entry of `dst`.
+/// The page in an entry of the `dst` of a batch that has not been committed.
 fn take_target(entry: usize) -> Option<LockedPage> {
     let number = MigratePfn::new(entry).number()?;
     // SAFETY: The entries of `dst` name frames that have a `struct page`.
     let page = unsafe { shims::dmirror_shim_pfn_to_page(number) };
     let page = NonNull::new(page)?;
-    // SAFETY: By the invariant of `Pages` lock and reference are ours; the entry is taken once.
+    // SAFETY: By the invariant of `Pages` lock and reference are ours without a commit; the entry is
+    // taken once.
     Some(unsafe { LockedPage::from_raw(page) })
 }

@@ -44,7 +44,8 @@
 //! ```
 //!
 //! Never wait for a page (a fault, a page lock, [`Active::fault`]) under the notifier lock or with
-//! pages collected.
+//! pages collected; under the notifier lock, not for the mmap lock or another notifier's lock,
+//! either. [`Batch::finish`] takes it with all that is above it held, but for the page table lock.
 //!
 //! Documentation: [`Documentation/mm/hmm.rst`](srctree/Documentation/mm/hmm.rst)
 //!

@@ -13,7 +13,12 @@
 //! # Lock order
 //!
 //! The notifier lock comes after everything that mm holds when it notifies: mmap lock, folio lock,
-//! and reclaim. Nothing may be allocated and no page may be faulted under it.
+//! and reclaim. [`Batch::finish`], too, takes it with the mmap lock and folio locks held. So under it
+//! nobody may fault, allocate memory for which others may have to be reclaimed, or wait for a folio
+//! or the mmap lock. The closure that is given to [`Validated::publish`] runs under it, and must not
+//! lock a notifier, either: not this one again, and not another, as the locks of two have no order.
+//!
+//! [`Batch::finish`]: super::walk::Batch::finish
 //!
 //! C headers: [`include/linux/mmu_notifier.h`](srctree/include/linux/mmu_notifier.h),
 //! [`include/linux/hmm.h`](srctree/include/linux/hmm.h)
@@ -372,10 +377,10 @@ impl<'a, O: PagemapOps> Faulted<'a, O> {
 ///
 /// # Invariants
 ///
-/// `state` locks the notifier with which `pfns` were collected, and `pfns` has an entry for each page
-/// of `range`. No notification has come since that could concern a valid entry: it names a page
-/// that is mapped at its address now, or that a migration, which keeps the page until then, will
-/// map there if no notification comes before.
+/// `state` locks the notifier with which `pfns` were collected; `range` lies in one block, and `pfns`
+/// has an entry for each page of it. No notification has come since that could concern a valid
+/// entry: it names a page that is mapped at its address now, or kept by a migration that will map it
+/// there unless a notification comes first.
 pub(crate) struct Validated<'a, O: PagemapOps> {
     state: Guard<'a, State, MutexBackend>,
     owner: &'a DeviceOwner<O>,
@@ -408,25 +413,33 @@ impl<'a, O: PagemapOps> Validated<'a, O> {
     /// Where each page of the range is, in order of address.
     pub(crate) fn mappings(&self) -> impl Iterator<Item = (usize, Mapping)> + '_ {
         let pfns = self.pfns.iter().map(|&raw| {
-            // SAFETY: By the type invariant a valid entry names a page that is mapped now.
+            // SAFETY: By the type invariant a valid entry names a page that is mapped, or kept by a
+            // migration that will map it unless a notification comes first, which waits for the
+            // lock: it does not go away.
             unsafe { Mapping::new(HmmPfn::new(raw), self.owner) }
         });
         self.range.addresses().zip(pfns)
     }
 
     /// Enters those mappings that `choose` chooses, by address and what is there, into the page
-    /// table.
+    /// table. Does not sleep.
+    ///
+    /// `choose` runs under the notifier lock, maybe with the mmap lock and folio locks held: see the
+    /// lock order of this module.
     pub(crate) fn publish(
         mut self,
         reserve: &mut Reserve,
         mut choose: impl FnMut(usize, &Mapping) -> bool,
     ) {
         for (address, &raw) in self.range.addresses().zip(self.pfns) {
-            // SAFETY: By the type invariant a valid entry names a page that is mapped now.
+            // SAFETY: By the type invariant a valid entry names a page that is mapped, or kept by a
+            // migration that will map it unless a notification comes first, which waits for the
+            // lock: it does not go away.
             let mapping = unsafe { Mapping::new(HmmPfn::new(raw), self.owner) };
             if choose(address, &mapping) {
-                // SAFETY: By the type invariant this is what is mapped, and the table is that of
-                // the address space in which it was found.
+                // SAFETY: By the type invariant this is mapped there, or kept by a migration that
+                // will map it there unless a notification comes first; the table is that of the
+                // address space in which it was found, and each notification invalidates it.
                 unsafe { self.state.map(address, &mapping, reserve) };
             }
         }

@@ -4,8 +4,8 @@
 //! bytes, one for each 2 MiB of addresses, found by block number in a red-black tree.
 //!
 //! The table belongs to an [`IntervalNotifier`], which alone fills and empties it. So an entry that
-//! is there names a page that is mapped now, and [`PageTable::get`] may lend it for as long as the
-//! notifier lock is held.
+//! is there names a page that is mapped, or about to be, and [`PageTable::get`] may lend it for as
+//! long as the notifier lock is held.
 //!
 //! [`IntervalNotifier`]: super::notifier::IntervalNotifier
 
@@ -61,9 +61,10 @@ impl<'a> Translation<'a> {
                 let page = unsafe { shims::dmirror_shim_pfn_to_page(pfn.number()) };
                 // SAFETY: `struct page` of a valid frame number is not null.
                 let page = unsafe { NonNull::new_unchecked(page) };
-                // SAFETY: By the type invariants the page is mapped in the address space for `'a`:
-                // whoever unmaps it must first invalidate the entry. `Mapping` lets only pages in
-                // the direct map become system frames.
+                // SAFETY: By the type invariants the page is mapped in the address space for `'a`, or
+                // kept by a migration that will map it there unless a notification comes first:
+                // whoever takes it away must first invalidate the entry. `Mapping` lets only pages
+                // in the direct map become system frames.
                 Target::System(unsafe { DevicePtr::from_raw(page) })
             }
         }
@@ -89,8 +90,9 @@ pub(crate) enum Target<'a> {
 ///
 /// # Invariants
 ///
-/// Each entry names a page that is mapped at its address in the mirrored address space; a writable
-/// entry, one that is mapped writable.
+/// Each entry names a page that is mapped at its address in the mirrored address space, or kept by a
+/// migration that will map it there unless a notification comes first. If the entry is writable, so
+/// is, or will be, that mapping.
 pub(crate) struct PageTable {
     leaves: RBTree<usize, Leaf>,
 }
@@ -151,8 +153,9 @@ impl PageTable {
     ///
     /// # Safety
     ///
-    /// `mapping` is what is mapped there now, and [`invalidate`](Self::invalidate) is called before
-    /// that changes.
+    /// `mapping` is mapped there now, or kept by a migration that will map it there unless a
+    /// notification comes first; and each notification calls [`invalidate`](Self::invalidate) before
+    /// anything changes.
     pub(super) unsafe fn map(&mut self, address: usize, mapping: &Mapping, reserve: &mut Reserve) {
         let page = address >> PAGE_SHIFT;
         let block = page / BLOCK_PAGES;

@@ -23,8 +23,15 @@
 //!
 //! # Lock order
 //!
-//! As for a migration: mmap lock, then folio locks. The sequence of the notifier is read before the
-//! mmap lock is taken, which may wait for a change of the address space to end.
+//! As for a migration: mmap lock, then folio locks; then the notifier lock, which [`Batch::finish`]
+//! takes with both of them held. So whoever holds a notifier lock, here or anywhere, must not wait
+//! for what comes before: not fault, not allocate memory for which others may have to be reclaimed,
+//! not wait for a folio or the mmap lock. And what runs under it, such as the closure that is given
+//! to [`Validated::publish`], must not lock a notifier: not this one again, and not another, as the
+//! locks of two have no order.
+//!
+//! The sequence of the notifier is read before the mmap lock is taken: that may wait for a change of
+//! the address space to end.
 //!
 //! C headers: [`include/linux/hmm.h`](srctree/include/linux/hmm.h),
 //! [`include/linux/migrate.h`](srctree/include/linux/migrate.h)
@@ -161,6 +168,8 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
     /// * [`EINTR`][]: killed.
     /// * [`ENOMEM`].
     /// * [`EOPNOTSUPP`][]: the kernel has no such walk.
+    /// * [`E2BIG`][]: the kernel claims to have handled no page, or more than there are. That would
+    ///   be a bug of it, and what it has collected would stay locked.
     pub(crate) fn collect(self, faults: &mut usize) -> Result<Option<Batch<'a, O>>> {
         let Self {
             mmap,
@@ -168,8 +177,6 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
             watching,
             seq,
             range,
-    /// * [`E2BIG`][]: the kernel claims to have handled no page, or more than there are. That would
-    ///   be a bug of it, and what it has collected would stay locked.
             access,
             pfns,
             src,
@@ -276,7 +283,8 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
     /// page table, those that moved and those that stayed; then maps them, and releases the mmap
     /// lock. May sleep.
     ///
-    /// `publish` must not wait for pages: some are locked.
+    /// `publish` runs with the mmap lock, folio locks and the notifier lock held. It must not wait
+    /// for anything but memory that is there: see the lock order of this module.
     ///
     /// Returns what it returns; or `None`, without a call, if others have changed the range since
     /// the walk began. Pages that stayed, but have been mapped anew, are absent: look again.
@@ -310,10 +318,11 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
                 *pfn = HmmPfn::mapped(number, writable).into_raw();
             }
         });
-        // SAFETY: What is left of the walk's entries has not been changed by anyone since it began.
-        // The others name pages that have taken over from what was mapped, or from nothing, and
-        // that `committed` keeps until it has mapped them; no notification of anyone else's has
-        // come for them, either.
+        // SAFETY: `walked` is a part of a range that lies in one block. What is left of the walk's
+        // entries has not been changed by anyone since it began. The others name pages that have
+        // taken over from what was mapped, or from nothing, and that `committed` keeps until it has
+        // mapped them; the only notifications that have come for them since are the walk's own, for
+        // just that.
         let found = unsafe { Validated::new(state, notifier.owner(), walked, pfns) };
         let result = publish(found);
 
