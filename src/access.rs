@@ -190,17 +190,12 @@ pub(crate) fn copy_page(
         Direction::Read => page.copy_to_user(buffer),
         Direction::Write => page.copy_from_user(buffer),
     };
-    let result = match page.target() {
+    match page.target() {
         Target::System(page) => transfer(page),
         Target::Device(index) => memory
             .with_contents(index, |contents| transfer(contents.as_device()))
             .unwrap_or(Err(EIO)),
-    };
-    if direction == Direction::Write {
-        // Even after a failure: part of the page may have been written.
-        page.mark_dirty();
     }
-    result
 }
 
 /// Makes the pages of `range` present for the device, and enters them into its table. Does nothing

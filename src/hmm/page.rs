@@ -160,10 +160,21 @@ impl Contents {
     pub(crate) fn as_device(&self) -> DevicePtr<'_> {
         // SAFETY: A `Page` is never null.
         let page = unsafe { NonNull::new_unchecked(self.0.as_ptr()) };
-        // SAFETY: It is kernel memory, valid for as long as `self` is borrowed, and its bytes are
-        // accessed by C functions only.
-        unsafe { DevicePtr::from_raw(page) }
+        // SAFETY: It is kernel memory of our own, valid for as long as `self` is borrowed, and its
+        // bytes are accessed by C functions only.
+        unsafe { DevicePtr::new(page, Leave::Own) }
     }
+}
+
+/// What a device may do to a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// All: it is kernel memory of its own.
+    Own,
+    /// Read and write it: a process has it mapped writable.
+    Write,
+    /// Read it.
+    Read,
 }
 
 /// A page whose bytes a device may access now.
@@ -171,18 +182,29 @@ impl Contents {
 /// # Invariants
 ///
 /// The page is valid and in the direct map for `'a`, and no Rust reference to its bytes exists.
-pub(crate) struct DevicePtr<'a>(NonNull<bindings::page>, PhantomData<&'a bindings::page>);
+/// What may be done to it is `leave`.
+pub(crate) struct DevicePtr<'a> {
+    page: NonNull<bindings::page>,
+    leave: Leave,
+    _page: PhantomData<&'a bindings::page>,
+}
 
 impl<'a> DevicePtr<'a> {
     /// Takes `page` for a page that may be accessed.
     ///
     /// # Safety
     ///
-    /// `page` stays valid and in the direct map for `'a`, and no Rust reference to its bytes is
-    /// made.
-    pub(super) unsafe fn from_raw(page: NonNull<bindings::page>) -> Self {
+    /// * `page` stays valid and in the direct map for `'a`, and no Rust reference to its bytes is
+    ///   made.
+    /// * If `leave` is [`Leave::Own`], it is kernel memory of the caller's. Else a process has it
+    ///   mapped for `'a`, writable if `leave` says so, and nobody can unmap it before that ends.
+    pub(super) unsafe fn new(page: NonNull<bindings::page>, leave: Leave) -> Self {
         // INVARIANT: By the safety requirements.
-        Self(page, PhantomData)
+        Self {
+            page,
+            leave,
+            _page: PhantomData,
+        }
     }
 
     /// Copies the page to the user address `to` without faulting. Does not sleep.
@@ -195,29 +217,33 @@ impl<'a> DevicePtr<'a> {
         // SAFETY: The page is valid and mapped by the type invariant; a bad user address is an
         // error.
         to_result(unsafe {
-            shims::dmirror_shim_copy_page_to_user(to.as_mut_ptr(), self.0.as_ptr())
+            shims::dmirror_shim_copy_page_to_user(to.as_mut_ptr(), self.page.as_ptr())
         })
     }
 
-    /// Fills the page from the user address `from` without faulting. Does not sleep.
+    /// Fills the page from the user address `from` without faulting, and tells mm that a device
+    /// wrote it, so that it is not dropped as clean. Does not sleep.
     ///
     /// # Errors
     ///
-    /// [`EFAULT`] if `from` is not mapped in the current process now; part of the page may have
-    /// been written.
+    /// * [`EPERM`][]: the page may only be read.
+    /// * [`EFAULT`][]: `from` is not mapped in the current process now; part of the page may have
+    ///   been written.
     pub(crate) fn copy_from_user(&self, from: UserPtr) -> Result {
-        // SAFETY: The page is valid and mapped by the type invariant; a bad user address is an
-        // error.
-        to_result(unsafe {
-            shims::dmirror_shim_copy_page_from_user(self.0.as_ptr(), from.as_const_ptr())
-        })
-    }
-
-    /// Tells mm that a device wrote the page, so that it is not dropped as clean.
-    pub(super) fn mark_dirty(&self) {
-        // SAFETY: The page is valid by the type invariant. It cannot be truncated meanwhile:
-        // whoever made `self` holds the lock that every unmapping of the page must take first.
-        unsafe { bindings::set_page_dirty(self.0.as_ptr()) };
+        if self.leave == Leave::Read {
+            return Err(EPERM);
+        }
+        // SAFETY: The page is valid and mapped by the type invariant, and may be written; a bad
+        // user address is an error.
+        let result = to_result(unsafe {
+            shims::dmirror_shim_copy_page_from_user(self.page.as_ptr(), from.as_const_ptr())
+        });
+        if self.leave == Leave::Write {
+            // SAFETY: The page is valid by the type invariant. It cannot be truncated meanwhile:
+            // that would have to unmap it first.
+            unsafe { bindings::set_page_dirty(self.page.as_ptr()) };
+        }
+        result
     }
 }
 

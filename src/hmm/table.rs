@@ -20,7 +20,10 @@ use super::{
         Reserve, //
     },
     mapping::Mapping,
-    page::DevicePtr,
+    page::{
+        DevicePtr,
+        Leave, //
+    },
     range::BLOCK_PAGES, //
 };
 use crate::bindings as shims;
@@ -61,19 +64,17 @@ impl<'a> Translation<'a> {
                 let page = unsafe { shims::dmirror_shim_pfn_to_page(pfn.number()) };
                 // SAFETY: `struct page` of a valid frame number is not null.
                 let page = unsafe { NonNull::new_unchecked(page) };
-                // SAFETY: By the type invariants the page is mapped in the address space for `'a`, or
-                // kept by a migration that will map it there unless a notification comes first:
-                // whoever takes it away must first invalidate the entry. `Mapping` lets only pages
-                // in the direct map become system frames.
-                Target::System(unsafe { DevicePtr::from_raw(page) })
+                let leave = if self.writable {
+                    Leave::Write
+                } else {
+                    Leave::Read
+                };
+                // SAFETY: By the type invariants the page is mapped so in the address space for
+                // `'a`, or kept by a migration that will map it so unless a notification comes
+                // first: whoever takes it away must first invalidate the entry. `Mapping` lets only
+                // pages in the direct map become system frames.
+                Target::System(unsafe { DevicePtr::new(page, leave) })
             }
-        }
-    }
-
-    /// Tells mm that the device wrote the page. The memory of the device has no use for that.
-    pub(crate) fn mark_dirty(&self) {
-        if let Target::System(page) = self.target() {
-            page.mark_dirty();
         }
     }
 }
