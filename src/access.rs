@@ -21,10 +21,7 @@ use crate::{
             Locked,
             Validated, //
         },
-        page::{
-            fault_in_user,
-            DevicePtr, //
-        },
+        page::DevicePtr,
         range::{
             PageRange,
             BLOCK_PAGES, //
@@ -130,7 +127,7 @@ pub(crate) fn copy(
                 Stop::Done => {}
                 Stop::Buffer(pointer) => {
                     patience.again()?;
-                    fault_in_user(pointer, direction == Direction::Read)?;
+                    active.fault_in_buffer(pointer, direction == Direction::Read)?;
                 }
                 Stop::Missing(address) => {
                     if address > faulted_to || progress.faults == 0 {

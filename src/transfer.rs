@@ -29,7 +29,6 @@ use crate::{
             killed, //
         },
         page::{
-            fault_in_user,
             Contents,
             LockedPage, //
         },
@@ -221,7 +220,7 @@ fn read_back(
             }
             drop(table);
             patience.again()?;
-            fault_in_user(buffer, true)?;
+            active.fault_in_buffer(buffer, true)?;
         }
     }
     Ok(block.pages())

@@ -8,6 +8,10 @@
 //! C headers: [`include/linux/pagemap.h`](srctree/include/linux/pagemap.h),
 //! [`include/linux/highmem.h`](srctree/include/linux/highmem.h)
 
+use super::{
+    notifier::Active,
+    pagemap::PagemapOps, //
+};
 use crate::bindings as shims;
 use core::{
     marker::PhantomData,
@@ -247,27 +251,31 @@ impl<'a> DevicePtr<'a> {
     }
 }
 
-/// Makes the page at the user address `address` present, and writable if `write`, without
-/// changing it.
-///
-/// May fault, sleep and take the mmap lock of the current process.
-///
-/// # Errors
-///
-/// [`EFAULT`] if the current process may not access it so.
-pub(crate) fn fault_in_user(address: UserPtr, write: bool) -> Result {
-    let left = if write {
-        // Not fault_in_writeable(): that stores a zero byte in each page, which may be the data.
-        // SAFETY: Any address is allowed; a bad one is an error.
-        unsafe { bindings::fault_in_safe_writeable(address.as_const_ptr().cast(), PAGE_SIZE) }
-    } else {
-        // SAFETY: Any address is allowed; a bad one is an error.
-        unsafe { bindings::fault_in_readable(address.as_const_ptr().cast(), PAGE_SIZE) }
-    };
+impl<O: PagemapOps> Active<'_, O> {
+    /// Makes the page at the address `address` of the *current* process present, and writable if
+    /// `write`, without changing it. The current process may be the mirrored one, or another.
+    ///
+    /// May fault, sleep and take the mmap lock. It needs nothing of `self`, but that nothing of it
+    /// is locked or collected.
+    ///
+    /// # Errors
+    ///
+    /// [`EFAULT`] if the current process may not access it so.
+    pub(crate) fn fault_in_buffer(&mut self, address: UserPtr, write: bool) -> Result {
+        let left = if write {
+            // Not fault_in_writeable(): that stores a zero byte in each page, which may be the
+            // data.
+            // SAFETY: Any address is allowed; a bad one is an error.
+            unsafe { bindings::fault_in_safe_writeable(address.as_const_ptr().cast(), PAGE_SIZE) }
+        } else {
+            // SAFETY: Any address is allowed; a bad one is an error.
+            unsafe { bindings::fault_in_readable(address.as_const_ptr().cast(), PAGE_SIZE) }
+        };
 
-    if left == 0 {
-        Ok(())
-    } else {
-        Err(EFAULT)
+        if left == 0 {
+            Ok(())
+        } else {
+            Err(EFAULT)
+        }
     }
 }
