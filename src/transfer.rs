@@ -164,7 +164,7 @@ fn block_to_device(
     arrivals: &mut Arrivals,
     buffer: &mut MigrateBuffer,
 ) -> Result {
-    let mmap = active.mmap_read()?;
+    let mut mmap = active.mmap_read()?;
     let mut rest = Some(block);
 
     while let Some(range) = rest {
@@ -316,7 +316,7 @@ impl Home {
         }
         self.pages.fill(range.pages().min(BLOCK_PAGES))?;
 
-        let mmap = active.mmap_read()?;
+        let mut mmap = active.mmap_read()?;
         let vma = mmap.vma_at(range.start()).ok_or(EINVAL)?;
         let (block, _) = range.split_block();
         let (piece, _) = block.split_at(vma.end());

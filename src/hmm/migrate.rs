@@ -165,7 +165,8 @@ pub(crate) struct Collected<'a, O> {
 impl MmapRead<'_> {
     /// Collects the pages of `range`, which lies in one VMA, that `select` selects.
     ///
-    /// Notifies all who mirror the address space, this device too. May sleep.
+    /// Notifies all who mirror the address space, this device too. May sleep, and wait for pages:
+    /// so there is one collection at a time.
     ///
     /// C: `migrate_vma_setup()`.
     ///
@@ -175,7 +176,7 @@ impl MmapRead<'_> {
     /// * [`EAGAIN`][]: others changed the range meanwhile; nothing has been collected.
     /// * [`EINVAL`][]: not in one VMA, or one of hugetlb, DAX, a device, or special pages.
     pub(crate) fn migrate<'a, O: PagemapOps>(
-        &'a self,
+        &'a mut self,
         range: PageRange,
         select: Select,
         owner: &'a DeviceOwner<O>,
