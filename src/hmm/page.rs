@@ -31,7 +31,7 @@ use kernel::{
 /// A locked page that we own: what a migration takes as a target.
 ///
 /// Dropping it unlocks the page and puts it; a device page comes back to its driver by
-/// [`PagemapOps::free`](super::pagemap::PagemapOps::free).
+/// [`PagemapOps::free`].
 ///
 /// # Invariants
 ///
