@@ -5,6 +5,7 @@
 use crate::{
     hmm::{
         minor::MinorDevice,
+        mixed,
         notifier::{
             Active,
             IntervalNotifier, //
@@ -17,6 +18,7 @@ use crate::{
     },
 };
 use kernel::{
+    mm::virt::VmaNew,
     prelude::*,
     sync::{
         atomic::{
@@ -90,5 +92,9 @@ impl MinorDevice for Mirror {
 
     fn ioctl(this: Pin<&Self>, command: u32, argument: usize) -> Result<isize> {
         ioctl::serve(this.get_ref(), command, argument)
+    }
+
+    fn mmap(_this: Pin<&Self>, vma: &VmaNew) -> Result {
+        mixed::map(vma)
     }
 }

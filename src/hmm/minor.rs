@@ -15,6 +15,7 @@ use kernel::{
         MiscDeviceOptions,
         MiscDeviceRegistration, //
     },
+    mm::virt::VmaNew,
     prelude::*,
     sync::Arc,
     types::ForeignOwnable, //
@@ -37,6 +38,9 @@ pub(crate) trait MinorDevice: Sized + 'static {
         command: u32,
         argument: usize,
     ) -> Result<isize>;
+
+    /// Sets up a mapping of the file, in whatever process makes one.
+    fn mmap(this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>, vma: &VmaNew) -> Result;
 }
 
 /// Turns a `MinorDevice` into a `MiscDevice`. Private, so that every registration of it is in a
@@ -92,5 +96,9 @@ impl<T: MinorDevice> MiscDevice for Adapter<T> {
         argument: usize,
     ) -> Result<isize> {
         T::ioctl(this, command, argument)
+    }
+
+    fn mmap(this: <T::Ptr as ForeignOwnable>::Borrowed<'_>, _file: &File, vma: &VmaNew) -> Result {
+        T::mmap(this, vma)
     }
 }

@@ -75,6 +75,7 @@ pub(crate) mod leaf;
 pub(crate) mod mapping;
 pub(crate) mod migrate;
 pub(crate) mod minor;
+pub(crate) mod mixed;
 pub(crate) mod mm;
 pub(crate) mod notifier;
 pub(crate) mod page;
