@@ -13,6 +13,8 @@
 mod access;
 mod bindings;
 #[deny(unsafe_code)]
+mod capacity;
+#[deny(unsafe_code)]
 mod fault;
 mod hmm;
 #[deny(unsafe_code)]
@@ -30,6 +32,7 @@ mod transfer;
 #[deny(unsafe_code)]
 mod uapi;
 
+use capacity::Capacity;
 use hmm::minor::Minor;
 use kernel::{
     prelude::*,
@@ -42,6 +45,12 @@ module! {
     authors: ["The dmirror authors"],
     description: "A device that mirrors process address spaces, for tests of HMM",
     license: "GPL",
+    params: {
+        memory_mib: u32 {
+            default: crate::capacity::Capacity::DEFAULT_MIB,
+            description: "Most memory of each device, in MiB: even, 2 to 4096 (default 1024)",
+        },
+    },
 }
 
 /// The module: two devices with private memory.
@@ -56,7 +65,8 @@ struct DmirrorModule {
 impl kernel::InPlaceModule for DmirrorModule {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         // Both, before the first device can be opened: what may fail must not undo that.
-        let memories = new_memory().and_then(|first| Ok((first, new_memory()?)));
+        let memories =
+            capacity().and_then(|capacity| Ok((new_memory(capacity)?, new_memory(capacity)?)));
 
         try_pin_init!(Self {
             first <- Minor::new(c"hmm_dmirror0", memories.clone()?.0),
@@ -65,7 +75,19 @@ impl kernel::InPlaceModule for DmirrorModule {
     }
 }
 
-fn new_memory() -> Result<Arc<memory::DeviceMemory>> {
-    memory::DeviceMemory::new()
+/// What the parameter says. Who asks for what cannot be had is told so, and gets nothing else.
+fn capacity() -> Result<Capacity> {
+    let mib = module_parameters::memory_mib.value();
+
+    Capacity::from_mib(mib).inspect_err(|_| {
+        pr_err!(
+            "memory_mib={mib}: must be even and from 2 to {}\n",
+            Capacity::MAX_MIB
+        )
+    })
+}
+
+fn new_memory(capacity: Capacity) -> Result<Arc<memory::DeviceMemory>> {
+    memory::DeviceMemory::new(capacity)
         .inspect_err(|error| pr_err!("cannot register device memory: {error:?}\n"))
 }

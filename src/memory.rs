@@ -12,6 +12,7 @@
 //! or waited for under it.
 
 use crate::{
+    capacity::Capacity,
     hmm::{
         frame::DeviceIndex,
         page::{
@@ -43,33 +44,38 @@ use kernel::{
     }, //
 };
 
-/// Pages of one chunk (256 MiB).
+/// Pages of one chunk (256 MiB), but for the last.
 const CHUNK_PAGES: usize = 1 << 16;
 
 /// The most chunks that a device may have (4 GiB).
 const MAX_CHUNKS: usize = 16;
+
+static_assert!(Capacity::MAX.pages() <= MAX_CHUNKS * CHUNK_PAGES);
 
 /// The memory of one device: chunks, registered when they are first needed.
 #[pin_data]
 pub(crate) struct DeviceMemory {
     owner: DeviceOwner<Chunk>,
     chunks: [SetOnce<Pin<KBox<Pagemap<Chunk>>>>; MAX_CHUNKS],
+    capacity: Capacity,
     /// Held while a chunk is added.
     #[pin]
     grow: Mutex<()>,
 }
 
 impl DeviceMemory {
-    /// The memory of a new device, with its first chunk. May sleep long.
+    /// The memory of a new device, which may grow to `capacity`, with its first chunk. May sleep
+    /// long.
     ///
     /// # Errors
     ///
     /// Those of [`Pagemap::new`].
-    pub(crate) fn new() -> Result<Arc<Self>> {
+    pub(crate) fn new(capacity: Capacity) -> Result<Arc<Self>> {
         let memory = Arc::pin_init(
             try_pin_init!(Self {
                 owner: DeviceOwner::new()?,
                 chunks: [const { SetOnce::new() }; MAX_CHUNKS],
+                capacity,
                 grow <- new_mutex!((), "DeviceMemory::grow"),
             }? Error),
             GFP_KERNEL,
@@ -145,19 +151,21 @@ impl DeviceMemory {
         free >= count
     }
 
-    /// Adds a chunk; a device with all its chunks stays as it is. Call with `grow` held.
+    /// Adds a chunk; a device with all its memory stays as it is. Call with `grow` held.
     fn add_chunk(&self) -> Result {
         let number = self.chunks().count();
-        let Some(slot) = self.chunks.get(number) else {
+        let left = self.capacity.pages().saturating_sub(number * CHUNK_PAGES);
+        let pages = left.min(CHUNK_PAGES);
+        let Some(slot) = self.chunks.get(number).filter(|_| pages > 0) else {
             return Ok(());
         };
         let chunk = KBox::pin_init(
             Pagemap::new(
                 self.owner.clone(),
                 DeviceIndex::new(number * CHUNK_PAGES),
-                CHUNK_PAGES as u32,
+                pages as u32,
                 c"dmirror device memory",
-                Chunk::new(),
+                Chunk::new(pages),
             ),
             GFP_KERNEL,
         )?;
@@ -180,10 +188,10 @@ impl Numbered for FreePage {
 }
 
 impl Chunk {
-    fn new() -> impl PinInit<Self, Error> {
+    fn new(pages: usize) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             pages <- {
-                let pool = Pool::new(CHUNK_PAGES)?;
+                let pool = Pool::new(pages)?;
                 new_spinlock!(pool, "Chunk::pages")
             },
         })
