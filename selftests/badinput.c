@@ -1,242 +1,280 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Requests that make no sense are refused, with the right error, and change
- * nothing. Each table line is a bad request and what each ioctl answers to it.
+ * Ranges that no request can have: each is sent with each request, which refuses it
+ * before it has looked at anything. And what is no request, or has no range.
  */
-#include <kselftest_harness.h>
+#include "badinput-fixture.h"
 
-#include <limits.h>
+static const struct answer refused[KINDS] = { [0 ... KINDS - 1] = { EINVAL } };
 
-#include <dmirror_uapi.h>
-
-#include "lib.h"
-
-#define NPAGES	4
-#define SEED	1000
-
-#define KERNEL_ADDRESS	((void *)0xffff888000000000UL)
-/* The end of the largest user address space that x86-64 has, less two pages. */
-#define LAST_PAGES	((void *)((1UL << 56) - 2 * PAGE))
-
-FIXTURE(badinput)
+static bool unaligned(struct stage *stage)
 {
-	int fd;
-	char *mem;	/* NPAGES, filled, between two pages that are not mapped */
-	char *buf;	/* as large */
+	stage->cmd.addr += 1;
+	stage->cmd.npages = 1;
+	return true;
+}
+
+FIXTURE_VARIANT_ADD(badinput, unaligned)
+{
+	.spoil = unaligned,
+	.answers = refused,
+	.frozen = true,
 };
 
-FIXTURE_SETUP(badinput)
+static bool unaligned_to_the_next_page(struct stage *stage)
 {
-	char *room = map_pages(NPAGES + 2);
-
-	ASSERT_NE(room, MAP_FAILED);
-	self->mem = room + PAGE;
-	fill(self->mem, NPAGES, SEED);
-	self->buf = map_pages(NPAGES);
-	ASSERT_NE(self->buf, MAP_FAILED);
-	self->fd = dev_open(0);
-	ASSERT_GE(self->fd, 0);
-	/* From here on nothing may be mapped, or it would land in the gaps. */
-	ASSERT_EQ(munmap(room, PAGE), 0);
-	ASSERT_EQ(munmap(room + (NPAGES + 1) * PAGE, PAGE), 0);
+	stage->cmd.addr += PAGE - 1;
+	stage->cmd.npages = 1;
+	return true;
 }
 
-FIXTURE_TEARDOWN(badinput)
+FIXTURE_VARIANT_ADD(badinput, unaligned_to_the_next_page)
 {
-	ASSERT_EQ(close(self->fd), 0);
-}
-
-/* The requests that work on a range, in the order of the answers in a table. */
-static const struct {
-	unsigned long number;
-	const char *name;
-} requests[] = {
-	{ HMM_DMIRROR_READ, "READ" },
-	{ HMM_DMIRROR_WRITE, "WRITE" },
-	{ HMM_DMIRROR_SNAPSHOT, "SNAPSHOT" },
-	{ HMM_DMIRROR_MIGRATE_TO_DEV, "MIGRATE_TO_DEV" },
-	{ HMM_DMIRROR_MIGRATE_TO_SYS, "MIGRATE_TO_SYS" },
-	{ HMM_DMIRROR_MIGRATE_ON_FAULT_TO_DEV, "MIGRATE_ON_FAULT_TO_DEV" },
-	{ HMM_DMIRROR_MIGRATE_ON_WRITE_FAULT_TO_DEV, "MIGRATE_ON_WRITE_FAULT_TO_DEV" },
+	.spoil = unaligned_to_the_next_page,
+	.answers = refused,
+	.frozen = true,
 };
 
-struct answers {
-	long expected[ARRAY_SIZE(requests)];
+static bool no_pages(struct stage *stage)
+{
+	stage->cmd.npages = 0;
+	return true;
+}
+
+FIXTURE_VARIANT_ADD(badinput, no_pages)
+{
+	.spoil = no_pages,
+	.answers = refused,
+	.frozen = true,
 };
 
-#define SUCCESS		LONG_MAX	/* any number of pages */
-
-#define ANSWERS(...)	((struct answers){ { __VA_ARGS__ } })
-
-static struct answers all(long error)
+/* Sizes in bytes that do not fit into 64 bits, the second as small as one page. */
+static bool size_of_zero_bytes(struct stage *stage)
 {
-	return ANSWERS(error, error, error, error, error, error, error);
+	stage->cmd.npages = 1ULL << 52;
+	return true;
 }
 
-/* Sends each request with the same arguments; true when each answer is as expected. */
-static bool check(int fd, const void *addr, uint64_t npages, void *ptr, struct answers answers)
+FIXTURE_VARIANT_ADD(badinput, size_of_zero_bytes)
 {
-	bool ok = true;
+	.spoil = size_of_zero_bytes,
+	.answers = refused,
+	.frozen = true,
+};
 
-	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
-		long ret = dev_request(fd, requests[i].number, addr, npages, ptr, NULL);
-
-		if (ret == answers.expected[i] || (ret >= 0 && answers.expected[i] == SUCCESS))
-			continue;
-		printf("# %s answers %ld, expected %ld\n", requests[i].name, ret,
-		       answers.expected[i]);
-		ok = false;
-	}
-	return ok;
+static bool size_of_one_page(struct stage *stage)
+{
+	stage->cmd.npages = (1ULL << 52) + 1;
+	return true;
 }
 
-TEST_F(badinput, unaligned_address)
+FIXTURE_VARIANT_ADD(badinput, size_of_one_page)
 {
-	EXPECT_TRUE(check(self->fd, self->mem + 1, 1, self->buf, all(-EINVAL)));
-	EXPECT_TRUE(check(self->fd, self->mem + PAGE - 1, 1, self->buf, all(-EINVAL)));
-	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
+	.spoil = size_of_one_page,
+	.answers = refused,
+	.frozen = true,
+};
+
+static bool most_pages(struct stage *stage)
+{
+	stage->cmd.npages = ~0ULL;
+	return true;
 }
 
-TEST_F(badinput, no_pages)
+FIXTURE_VARIANT_ADD(badinput, most_pages)
 {
-	EXPECT_TRUE(check(self->fd, self->mem, 0, self->buf, all(-EINVAL)));
+	.spoil = most_pages,
+	.answers = refused,
+	.frozen = true,
+};
+
+/* The size fits, the end does not. */
+static bool end_wraps(struct stage *stage)
+{
+	stage->cmd.npages = ~0ULL >> 12;
+	return true;
 }
 
-/* Numbers of pages whose size in bytes does not fit into 64 bits. */
-TEST_F(badinput, overflow)
+FIXTURE_VARIANT_ADD(badinput, end_wraps)
 {
-	EXPECT_TRUE(check(self->fd, self->mem, 1ULL << 52, self->buf, all(-EINVAL)));
-	EXPECT_TRUE(check(self->fd, self->mem, (1ULL << 52) + 1, self->buf, all(-EINVAL)));
-	EXPECT_TRUE(check(self->fd, self->mem, ~0ULL, self->buf, all(-EINVAL)));
-	EXPECT_TRUE(check(self->fd, self->mem, ~0ULL >> 12, self->buf, all(-EINVAL)));
-	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
+	.spoil = end_wraps,
+	.answers = refused,
+	.frozen = true,
+};
+
+static bool end_is_zero(struct stage *stage)
+{
+	stage->cmd.npages = -stage->cmd.addr / PAGE;
+	return true;
 }
 
-TEST_F(badinput, beyond_user_addresses)
+FIXTURE_VARIANT_ADD(badinput, end_is_zero)
 {
-	EXPECT_TRUE(check(self->fd, KERNEL_ADDRESS, 1, self->buf, all(-EINVAL)));
-	EXPECT_TRUE(check(self->fd, LAST_PAGES, 2, self->buf, all(-EINVAL)));
-	EXPECT_TRUE(check(self->fd, self->mem, 1ULL << (56 - 12), self->buf, all(-EINVAL)));
-	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
+	.spoil = end_is_zero,
+	.answers = refused,
+	.frozen = true,
+};
+
+static bool kernel_address(struct stage *stage)
+{
+	stage->cmd.addr = KERNEL_ADDRESS;
+	return true;
 }
 
-TEST_F(badinput, unmapped_address)
+FIXTURE_VARIANT_ADD(badinput, kernel_address)
 {
-	char *nothing = self->mem - PAGE;
-	unsigned char map = 0;
+	.spoil = kernel_address,
+	.answers = refused,
+	.frozen = true,
+};
 
-	EXPECT_TRUE(check(self->fd, nothing, 1, self->buf,
-			  ANSWERS(-EFAULT, -EFAULT, 1, -EINVAL, -EINVAL, -EFAULT, -EFAULT)));
-	EXPECT_EQ(dev_snapshot(self->fd, nothing, 1, &map), 1);
-	EXPECT_EQ(map, AT_ERROR);
+static bool kernel_code(struct stage *stage)
+{
+	stage->cmd.addr = 0xffffffff81000000UL;
+	stage->cmd.npages = 1;
+	return true;
 }
 
-TEST_F(badinput, address_zero)
+FIXTURE_VARIANT_ADD(badinput, kernel_code)
 {
-	EXPECT_TRUE(check(self->fd, NULL, 1, self->buf,
-			  ANSWERS(-EFAULT, -EFAULT, 1, -EINVAL, -EINVAL, -EFAULT, -EFAULT)));
+	.spoil = kernel_code,
+	.answers = refused,
+	.frozen = true,
+};
+
+static bool not_canonical(struct stage *stage)
+{
+	stage->cmd.addr = NOT_CANONICAL;
+	return true;
 }
 
-TEST_F(badinput, hole_in_the_middle)
+FIXTURE_VARIANT_ADD(badinput, not_canonical)
 {
-	unsigned char map[NPAGES];
+	.spoil = not_canonical,
+	.answers = refused,
+	.frozen = true,
+};
 
-	ASSERT_EQ(munmap(self->mem + PAGE, PAGE), 0);
-	EXPECT_TRUE(check(self->fd, self->mem, NPAGES, self->buf,
-			  ANSWERS(-EFAULT, -EFAULT, NPAGES, -EINVAL, -EINVAL, -EFAULT, -EFAULT)));
-	ASSERT_EQ(dev_snapshot(self->fd, self->mem, NPAGES, map), NPAGES);
-	EXPECT_EQ(map[1], AT_ERROR);
-	EXPECT_TRUE(holds(self->mem + 2 * PAGE, NPAGES - 2, SEED + 2));
+/* A page that every process sees, and that is no part of its address space. */
+static bool vsyscall(struct stage *stage)
+{
+	stage->cmd.addr = 0xffffffffff600000UL;
+	stage->cmd.npages = 1;
+	return true;
 }
 
-/* The way home is open to pages that nobody may access now; here are none. */
-TEST_F(badinput, no_access)
+FIXTURE_VARIANT_ADD(badinput, vsyscall)
 {
-	ASSERT_EQ(mprotect(self->mem, NPAGES * PAGE, PROT_NONE), 0);
-	EXPECT_TRUE(check(self->fd, self->mem, NPAGES, self->buf,
-			  ANSWERS(-EFAULT, -EFAULT, NPAGES, -EINVAL, 0, -EFAULT, -EFAULT)));
-	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_ERROR));
-	ASSERT_EQ(mprotect(self->mem, NPAGES * PAGE, PROT_READ), 0);
-	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
+	.spoil = vsyscall,
+	.answers = refused,
+	.frozen = true,
+};
+
+static bool last_page_of_all(struct stage *stage)
+{
+	stage->cmd.addr = -PAGE;
+	stage->cmd.npages = 1;
+	return true;
 }
 
-TEST_F(badinput, write_to_read_only)
+FIXTURE_VARIANT_ADD(badinput, last_page_of_all)
 {
-	ASSERT_EQ(mprotect(self->mem, NPAGES * PAGE, PROT_READ), 0);
-	EXPECT_EQ(dev_write(self->fd, self->mem, NPAGES, self->buf), -EPERM);
-	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
+	.spoil = last_page_of_all,
+	.answers = refused,
+	.frozen = true,
+};
+
+static bool over_the_end_of_user_addresses(struct stage *stage)
+{
+	stage->cmd.addr = last_page();
+	stage->cmd.npages = 2;
+	return stage->cmd.addr;
 }
 
-/* The caller's buffer is not there, or ends before the data does. */
-TEST_F(badinput, bad_buffer)
+FIXTURE_VARIANT_ADD(badinput, over_the_end_of_user_addresses)
 {
-	char *nothing = self->mem - PAGE;
+	.spoil = over_the_end_of_user_addresses,
+	.answers = refused,
+	.frozen = true,
+};
 
-	/* The last three have no use for a buffer. */
-	EXPECT_TRUE(check(self->fd, self->mem, 1, nothing,
-			  ANSWERS(-EFAULT, -EFAULT, -EFAULT, -EFAULT, SUCCESS, SUCCESS, SUCCESS)));
-	EXPECT_TRUE(check(self->fd, self->mem, 1, KERNEL_ADDRESS,
-			  ANSWERS(-EFAULT, -EFAULT, -EFAULT, -EFAULT, SUCCESS, SUCCESS, SUCCESS)));
-	EXPECT_TRUE(check(self->fd, self->mem, 1, NULL,
-			  ANSWERS(-EFAULT, -EFAULT, -EFAULT, -EFAULT, SUCCESS, SUCCESS, SUCCESS)));
-	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
-
-	ASSERT_EQ(munmap(self->buf + PAGE, PAGE), 0);
-	EXPECT_EQ(dev_read(self->fd, self->mem, 2, self->buf), -EFAULT);
-	EXPECT_EQ(dev_write(self->fd, self->mem, 2, self->buf), -EFAULT);
+static bool from_the_end_of_user_addresses(struct stage *stage)
+{
+	stage->cmd.addr = last_page() + PAGE;
+	stage->cmd.npages = 1;
+	return true;
 }
 
-TEST_F(badinput, read_only_buffer)
+FIXTURE_VARIANT_ADD(badinput, from_the_end_of_user_addresses)
 {
-	ASSERT_EQ(mprotect(self->buf, NPAGES * PAGE, PROT_READ), 0);
-	EXPECT_EQ(dev_read(self->fd, self->mem, 1, self->buf), -EFAULT);
-	EXPECT_EQ(dev_snapshot(self->fd, self->mem, 1, self->buf), -EFAULT);
-	EXPECT_EQ(dev_take(self->fd, self->mem, 1, self->buf), -EFAULT);
-	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
+	.spoil = from_the_end_of_user_addresses,
+	.answers = refused,
+	.frozen = true,
+};
+
+static bool from_here_over_the_end(struct stage *stage)
+{
+	stage->cmd.npages = (last_page() - stage->cmd.addr) / PAGE + 2;
+	return true;
 }
 
-static int raw(int fd, unsigned long request, void *arg)
+FIXTURE_VARIANT_ADD(badinput, from_here_over_the_end)
 {
-	return ioctl(fd, request, arg) ? -errno : 0;
+	.spoil = from_here_over_the_end,
+	.answers = refused,
+	.frozen = true,
+};
+
+/* Each mistake alone would do. */
+static bool all_at_once(struct stage *stage)
+{
+	stage->cmd.addr = KERNEL_ADDRESS + 1;
+	stage->cmd.npages = 0;
+	stage->cmd.ptr = NOT_CANONICAL;
+	return true;
 }
 
-TEST_F(badinput, bad_argument)
+FIXTURE_VARIANT_ADD(badinput, all_at_once)
 {
-	struct hmm_dmirror_cmd *short_of_a_byte, *read_only = (void *)self->mem;
+	.spoil = all_at_once,
+	.answers = refused,
+	.frozen = true,
+};
 
-	short_of_a_byte = (void *)(self->mem + NPAGES * PAGE + 1 - sizeof(*short_of_a_byte));
-	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
-		EXPECT_EQ(raw(self->fd, requests[i].number, NULL), -EFAULT);
-		EXPECT_EQ(raw(self->fd, requests[i].number, KERNEL_ADDRESS), -EFAULT);
-		EXPECT_EQ(raw(self->fd, requests[i].number, short_of_a_byte), -EFAULT);
-	}
-
-	/* The results cannot be given back. */
-	*read_only = (struct hmm_dmirror_cmd){
-		.addr = (uintptr_t)self->mem,
-		.ptr = (uintptr_t)self->buf,
-		.npages = 1,
+/* RELEASE has no range: whatever stands there, it brings all pages home. */
+TEST(release_has_no_range)
+{
+	static const struct {
+		uint64_t addr, ptr, npages;
+	} garbage[] = {
+		{ 0, 0, 0 },
+		{ 1, 1, 1 },
+		{ KERNEL_ADDRESS, KERNEL_ADDRESS, ~0ULL },
+		{ ~0ULL, ~0ULL, ~0ULL },
 	};
-	ASSERT_EQ(mprotect(self->mem, PAGE, PROT_READ), 0);
-	EXPECT_EQ(raw(self->fd, HMM_DMIRROR_SNAPSHOT, read_only), -EFAULT);
-}
+	struct stage stage = { .fd = dev_open(0) };
 
-TEST_F(badinput, unknown_request)
-{
-	struct hmm_dmirror_cmd cmd = {
-		.addr = (uintptr_t)self->mem,
-		.ptr = (uintptr_t)self->buf,
-		.npages = 1,
-	};
+	ASSERT_GE(stage.fd, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(garbage); i++) {
+		struct hmm_dmirror_cmd cmd = {
+			.addr = garbage[i].addr,
+			.ptr = garbage[i].ptr,
+			.npages = garbage[i].npages,
+			.cpages = ~0ULL,
+			.faults = ~0ULL,
+		};
 
-	EXPECT_EQ(raw(self->fd, _IOWR('H', 0x7f, cmd), &cmd), -ENOTTY);
-	EXPECT_EQ(raw(self->fd, _IOWR('h', 0x00, cmd), &cmd), -ENOTTY);
-	/* Right number, wrong size or direction. */
-	EXPECT_EQ(raw(self->fd, _IOWR('H', 0x00, __u64), &cmd), -ENOTTY);
-	EXPECT_EQ(raw(self->fd, _IOR('H', 0x00, cmd), &cmd), -ENOTTY);
-	EXPECT_EQ(raw(self->fd, 0, &cmd), -ENOTTY);
-	/* The number alone decides, before anybody looks at the argument. */
-	EXPECT_EQ(raw(self->fd, _IOWR('H', 0x7f, cmd), NULL), -ENOTTY);
+		ASSERT_TRUE(set_stage(&stage));
+		EXPECT_EQ(raw(stage.fd, HMM_DMIRROR_RELEASE, &cmd), 0);
+		EXPECT_EQ(cmd.addr, garbage[i].addr);
+		EXPECT_EQ(cmd.ptr, garbage[i].ptr);
+		EXPECT_EQ(cmd.npages, garbage[i].npages);
+		EXPECT_EQ(cmd.cpages, 2);
+		EXPECT_EQ(cmd.faults, 0);
+		EXPECT_TRUE(all_at(stage.fd, stage.mem, NPAGES, AT_SYSTEM));
+		EXPECT_TRUE(holds(stage.mem, NPAGES, SEED));
+	}
+	EXPECT_EQ(close(stage.fd), 0);
 }
 
 TEST_HARNESS_MAIN
