@@ -50,7 +50,8 @@ check-patches: setup ## build every kernel patch by itself, in eight configurati
 
 fmt: setup ## format the Rust sources
 	@scripts/fetch-kernel
-	@. scripts/env.sh && "$$RUSTFMT" --config-path "$$KSRC/.rustfmt.toml" src/dmirror.rs
+	@. scripts/env.sh && "$$RUSTFMT" --config-path "$$KSRC/.rustfmt.toml" \
+		src/dmirror.rs selftests/compile-fail/*.rs
 
 clippy: setup ## only clippy's part of check
 	@scripts/check clippy

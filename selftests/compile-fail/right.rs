@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Right use of the abstractions: nothing here is refused.
+
+use crate::hmm::{
+    home::{
+        bring_home,
+        HomePages, //
+    },
+    leaf::Reserve,
+    mapping::{
+        Access,
+        Mapping,
+        PfnBuffer, //
+    },
+    migrate::{
+        MigrateBuffer,
+        Select, //
+    },
+    notifier::Active,
+    page::LockedPage,
+    pagemap::{
+        DeviceOwner,
+        PagemapOps, //
+    },
+    range::PageRange,
+    table::Target, //
+};
+use kernel::{
+    prelude::*,
+    uaccess::UserPtr, //
+};
+
+/// Looks for a page, faults it if it is not there, and reads it.
+fn read<O: PagemapOps>(active: &mut Active<'_, O>, range: PageRange, to: UserPtr) -> Result {
+    let mut buffer = PfnBuffer::new()?;
+    loop {
+        if let Some(page) = active.lock().get(range.start()) {
+            if let Target::System(page) = page.target() {
+                return page.copy_to_user(to);
+            }
+        }
+        let mut reserve = Reserve::new()?;
+        if let Ok(found) = active.fault(range, Access::Read, &mut buffer)?.validate() {
+            found.publish(&mut reserve, |_, page| *page != Mapping::Error);
+        }
+    }
+}
+
+/// Moves pages to the device with `target`, and brings them home.
+fn to_and_fro<O: PagemapOps>(
+    active: &mut Active<'_, O>,
+    range: PageRange,
+    owner: &DeviceOwner<O>,
+    mut target: impl FnMut() -> Option<LockedPage>,
+) -> Result<usize> {
+    let mut buffer = MigrateBuffer::new()?;
+    let mut pages = HomePages::new();
+    let mut moved = 0;
+
+    pages.fill(range.pages())?;
+    let mut mmap = active.mmap_read()?;
+    let mut collected = mmap.migrate(range, Select::System, owner, &mut buffer)?;
+    collected.offer(|_, _| target());
+    drop(collected.commit());
+    let collected = mmap.migrate(range, Select::Device, owner, &mut buffer)?;
+    bring_home(collected, &mut pages, &mut moved)?;
+    Ok(moved)
+}
+
+/// The same way there, in one walk.
+fn walk<O: PagemapOps>(
+    active: &mut Active<'_, O>,
+    range: PageRange,
+    mut target: impl FnMut() -> Option<LockedPage>,
+) -> Result {
+    let mut pfns = PfnBuffer::new()?;
+    let mut buffer = MigrateBuffer::new()?;
+    let mut reserve = Reserve::new()?;
+
+    let walk = active.walk(range, Access::Write, &mut pfns, &mut buffer)?;
+    if let Some(mut batch) = walk.collect(&mut 0)? {
+        batch.offer(|_, _| target());
+        let _ = batch.finish(|found| found.publish(&mut reserve, |_, _| true));
+    }
+    active
+        .lock()
+        .get(range.start())
+        .map_or(Err(EAGAIN), |_| Ok(()))
+}
