@@ -133,9 +133,13 @@ pub(crate) fn copy(
                     if address > faulted_to || progress.faults == 0 {
                         progress.faults += 1;
                     }
-                    faulted_to = range.end();
                     patience.again()?;
-                    let missing = rest.unwrap_or(range);
+                    // To fault what the device has for itself would take it away.
+                    let missing = rest.and_then(|rest| active.lock().before_exclusive(rest));
+                    let Some(missing) = missing else {
+                        continue;
+                    };
+                    faulted_to = missing.end();
                     match &mut migrator {
                         Some(migrator) => {
                             migrator.fault_in(active, memory, access, missing, &mut pfns)?

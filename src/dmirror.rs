@@ -15,6 +15,8 @@ mod bindings;
 #[deny(unsafe_code)]
 mod capacity;
 #[deny(unsafe_code)]
+mod exclusive;
+#[deny(unsafe_code)]
 mod fault;
 mod hmm;
 #[deny(unsafe_code)]

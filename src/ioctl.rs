@@ -4,6 +4,7 @@
 
 use crate::{
     access,
+    exclusive,
     fault, //
     hmm::{
         mapping::Access,
@@ -33,6 +34,8 @@ enum Operation {
     ToDevice,
     ToSystem,
     Snapshot,
+    Exclusive,
+    CheckExclusive,
     Release,
     /// A fault of the device that moves the pages to it.
     Fault(Access),
@@ -47,6 +50,8 @@ impl Operation {
             uapi::MIGRATE_TO_DEV => Ok(Self::ToDevice),
             uapi::MIGRATE_TO_SYS => Ok(Self::ToSystem),
             uapi::SNAPSHOT => Ok(Self::Snapshot),
+            uapi::EXCLUSIVE => Ok(Self::Exclusive),
+            uapi::CHECK_EXCLUSIVE => Ok(Self::CheckExclusive),
             uapi::RELEASE => Ok(Self::Release),
             uapi::READ_FAULT => Ok(Self::Fault(Access::Read)),
             uapi::WRITE_FAULT => Ok(Self::Fault(Access::Write)),
@@ -70,6 +75,17 @@ impl Request {
             range: PageRange::new(command.addr, command.npages, task_size)?,
             buffer: usize::try_from(command.ptr)?,
         })
+    }
+
+    /// The part of the request about the pages of `range`, which are some of its own, with 4096
+    /// bytes of the buffer for each page.
+    pub(crate) fn part(&self, range: PageRange) -> Self {
+        let buffer = self.buffer_at(range.start(), kernel::page::PAGE_SIZE);
+
+        Self {
+            range,
+            buffer: buffer.as_const_ptr().addr(),
+        }
     }
 
     /// The place in the caller's buffer, `unit` bytes for each page, that belongs to `address`.
@@ -160,6 +176,8 @@ fn run(
         Operation::Read => copy(access::Direction::Read, &mut active, progress),
         Operation::Write => copy(access::Direction::Write, &mut active, progress),
         Operation::Snapshot => access::snapshot(&mut active, &request()?, progress),
+        Operation::Exclusive => exclusive::take(&mut active, memory, &request()?, progress),
+        Operation::CheckExclusive => exclusive::check(&mut active, request()?.range),
         Operation::ToDevice => transfer::to_device(&mut active, memory, &request()?, progress),
         Operation::ToSystem => transfer::to_system(&mut active, memory, request()?.range, progress),
         Operation::Fault(_) if !walk::SUPPORTED => Err(EOPNOTSUPP),
@@ -200,6 +218,11 @@ mod tests {
         assert_eq!(Operation::decode(0xc028_4802), Ok(Operation::ToDevice));
         assert_eq!(Operation::decode(0xc028_4803), Ok(Operation::ToSystem));
         assert_eq!(Operation::decode(0xc028_4804), Ok(Operation::Snapshot));
+        assert_eq!(Operation::decode(0xc028_4805), Ok(Operation::Exclusive));
+        assert_eq!(
+            Operation::decode(0xc028_4806),
+            Ok(Operation::CheckExclusive)
+        );
         assert_eq!(Operation::decode(0xc028_4807), Ok(Operation::Release));
         assert_eq!(Operation::decode(0xc028_4809), Ok(Operation::Read));
     }
@@ -256,6 +279,12 @@ mod tests {
         assert_eq!(at(0x10000, 4096), 0x1000);
         assert_eq!(at(0x13000, 4096), 0x4000);
         assert_eq!(at(0x13000, 1), 0x1003);
+
+        let part = request.part(PageRange::new(0x12000, 2, LIMIT)?);
+        assert_eq!(
+            part.buffer_at(0x13000, 4096).as_const_ptr() as usize,
+            0x4000
+        );
         Ok(())
     }
 }

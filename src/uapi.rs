@@ -38,6 +38,10 @@ pub(crate) const MIGRATE_TO_DEV: u32 = _IOWR::<Command>(b'H' as u32, 0x02);
 pub(crate) const MIGRATE_TO_SYS: u32 = _IOWR::<Command>(b'H' as u32, 0x03);
 /// Where each page is.
 pub(crate) const SNAPSHOT: u32 = _IOWR::<Command>(b'H' as u32, 0x04);
+/// The device gets pages for itself.
+pub(crate) const EXCLUSIVE: u32 = _IOWR::<Command>(b'H' as u32, 0x05);
+/// Whether the device has no page of the range for itself.
+pub(crate) const CHECK_EXCLUSIVE: u32 = _IOWR::<Command>(b'H' as u32, 0x06);
 /// All pages of the process move back to system memory.
 pub(crate) const RELEASE: u32 = _IOWR::<Command>(b'H' as u32, 0x07);
 /// The flags of the open file are set.
@@ -86,6 +90,8 @@ static_assert!(WRITE == bindings::dmirror_ioctl_DMIRROR_IOCTL_WRITE);
 static_assert!(MIGRATE_TO_DEV == bindings::dmirror_ioctl_DMIRROR_IOCTL_MIGRATE_TO_DEV);
 static_assert!(MIGRATE_TO_SYS == bindings::dmirror_ioctl_DMIRROR_IOCTL_MIGRATE_TO_SYS);
 static_assert!(SNAPSHOT == bindings::dmirror_ioctl_DMIRROR_IOCTL_SNAPSHOT);
+static_assert!(EXCLUSIVE == bindings::dmirror_ioctl_DMIRROR_IOCTL_EXCLUSIVE);
+static_assert!(CHECK_EXCLUSIVE == bindings::dmirror_ioctl_DMIRROR_IOCTL_CHECK_EXCLUSIVE);
 static_assert!(RELEASE == bindings::dmirror_ioctl_DMIRROR_IOCTL_RELEASE);
 static_assert!(FLAGS == bindings::dmirror_ioctl_DMIRROR_IOCTL_FLAGS);
 static_assert!(READ_FAULT == bindings::dmirror_ioctl_DMIRROR_IOCTL_READ_FAULT);

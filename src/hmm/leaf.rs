@@ -26,6 +26,7 @@ impl Entry {
     const PRESENT: u64 = 1 << 0;
     const WRITE: u64 = 1 << 1;
     const DEVICE: u64 = 1 << 2;
+    const EXCLUSIVE: u64 = 1 << 3;
     const SHIFT: u32 = PAGE_SHIFT as u32;
 
     /// An entry for the page in `frame`.
@@ -37,6 +38,11 @@ impl Entry {
         let write = if writable { Self::WRITE } else { 0 };
 
         Self((number as u64) << Self::SHIFT | kind | write | Self::PRESENT)
+    }
+
+    /// A writable entry for the page in `frame`, which the device holds exclusively.
+    pub(super) const fn exclusive(frame: Frame) -> Self {
+        Self(Self::new(frame, true).0 | Self::EXCLUSIVE)
     }
 
     /// Where the page is, if there is one.
@@ -55,6 +61,11 @@ impl Entry {
     /// Whether the device may write to the page.
     pub(super) const fn is_writable(self) -> bool {
         self.0 & Self::WRITE != 0
+    }
+
+    /// Whether the device holds the page exclusively.
+    pub(super) const fn is_exclusive(self) -> bool {
+        self.0 & Self::EXCLUSIVE != 0
     }
 }
 
@@ -114,7 +125,18 @@ mod tests {
             let entry = Entry::new(frame, writable);
             assert_eq!(entry.frame(), Some(frame));
             assert_eq!(entry.is_writable(), writable);
+            assert!(!entry.is_exclusive());
         }
         assert_eq!(Entry::EMPTY.frame(), None);
+        assert!(!Entry::EMPTY.is_exclusive());
+    }
+
+    #[test]
+    fn exclusive_entries_are_writable() {
+        let frame = Frame::System(Pfn::new(1 << 40));
+        let entry = Entry::exclusive(frame);
+        assert_eq!(entry.frame(), Some(frame));
+        assert!(entry.is_writable());
+        assert!(entry.is_exclusive());
     }
 }

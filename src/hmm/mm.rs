@@ -85,6 +85,11 @@ impl<'a> MmapRead<'a> {
         }
     }
 
+    /// The address space that is locked.
+    pub(super) fn mm(&self) -> &MmWithUser {
+        self.mm
+    }
+
     /// Whether the OOM killer leaves the address space alone. If not, pages may have gone without
     /// a trace, and what a fault finds in their place are zeroes.
     pub(super) fn is_stable(&self) -> bool {

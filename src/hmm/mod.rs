@@ -18,8 +18,8 @@
 //! # The protocols
 //!
 //! *Mirror*: [`Active::fault`] → [`Faulted::validate`] → [`Validated::publish`], and again from the
-//! start on [`Retry`]. Nothing else fills the page table, so that it never holds a page that has
-//! gone.
+//! start on [`Retry`]. But for the last protocol nothing else fills the page table, so that it never
+//! holds a page that has gone.
 //!
 //! *Migrate*: [`MmapRead::migrate`] (collect, unmap) → [`Collected::offer`] (allocate, copy) →
 //! [`Collected::commit`] → drop. The page table of the device is not touched: it loses the entries
@@ -33,11 +33,14 @@
 //! what others have changed since the walk began, for it has watched the notifications. If they
 //! have, the first protocol follows.
 //!
+//! *Make exclusive*: [`Active::fault`] for writing → [`Active::exclusive`] →
+//! [`ExclusiveSection::make`] → [`ExclusivePage::enter`], and again from the start on [`Retry`].
+//!
 //! # Lock order
 //!
 //! ```text
 //! mmap lock
-//!   folio lock (held from the collection of pages to its end)
+//!   folio lock (held from the collection of pages to its end, and while a page becomes exclusive)
 //!     page table lock
 //!     notifier lock (IntervalNotifier::state; also taken in reclaim: no allocation under it)
 //!       locks of the driver that PagemapOps::free takes (spinning)
@@ -67,8 +70,12 @@
 //! [`Walk::collect`]: walk::Walk::collect
 //! [`Batch::offer`]: walk::Batch::offer
 //! [`Batch::finish`]: walk::Batch::finish
+//! [`Active::exclusive`]: notifier::Active::exclusive
+//! [`ExclusiveSection::make`]: exclusive::ExclusiveSection::make
+//! [`ExclusivePage::enter`]: exclusive::ExclusivePage::enter
 
 mod batch;
+pub(crate) mod exclusive;
 pub(crate) mod frame;
 pub(crate) mod home;
 pub(crate) mod leaf;

@@ -3,8 +3,8 @@
 //! Interval notifiers: how a device hears that pages are about to change.
 //!
 //! The device's page table lives inside the notifier, behind its lock. It loses entries when mm
-//! says so and gains them by [`Validated::publish`] only; a driver never holds a mutable reference
-//! to it. So it never names a page that mm has taken away.
+//! says so and gains them by [`Validated::publish`] and [`ExclusivePage::enter`] only; a driver
+//! never holds a mutable reference to it. So it never names a page that mm has taken away.
 //!
 //! A request works on the address space through one [`Active`], and each step borrows it
 //! exclusively: it cannot wait for pages with the notifier lock held, or ask for it with the mmap
@@ -19,6 +19,8 @@
 //! lock a notifier, either: not this one again, and not another, as the locks of two have no order.
 //!
 //! [`Batch::finish`]: super::walk::Batch::finish
+//!
+//! [`ExclusivePage::enter`]: super::exclusive::ExclusivePage::enter
 //!
 //! C headers: [`include/linux/mmu_notifier.h`](srctree/include/linux/mmu_notifier.h),
 //! [`include/linux/hmm.h`](srctree/include/linux/hmm.h)
@@ -187,6 +189,25 @@ impl<O: PagemapOps> IntervalNotifier<O> {
         self.state.lock()
     }
 
+    /// Takes the notifier lock, and proves that nothing has changed since the sequence `seq` was
+    /// read. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`Retry`] if something has.
+    pub(super) fn lock_unchanged(
+        &self,
+        seq: usize,
+    ) -> core::result::Result<Guard<'_, State, MutexBackend>, Retry> {
+        let state = self.state.lock();
+
+        // SAFETY: `raw` is inserted, and the lock that guards its sequence is held.
+        if unsafe { shims::dmirror_shim_interval_read_retry(self.raw.get(), seq) } {
+            return Err(Retry);
+        }
+        Ok(state)
+    }
+
     /// Whose private memory the device sees as its own.
     pub(super) fn owner(&self) -> &DeviceOwner<O> {
         &self.owner
@@ -210,6 +231,20 @@ impl<O: PagemapOps> IntervalNotifier<O> {
         let this = unsafe { &*this };
 
         // SAFETY: `range` is valid for the call.
+        let range = unsafe { &*range };
+        let ours = range.owner == this.owner.as_raw();
+
+        // This device, through this file or another, is about to make a page exclusive. For the
+        // device the page stays what it is and where it is: no entry of ours becomes wrong, nor
+        // does the answer of any walk. To mm it is as if we had subscribed to other addresses: the
+        // sequence does not count the event, either. make_device_exclusive() wants it ignored, as
+        // it comes after the section of its caller has begun, which could never end well otherwise.
+        // When the page is taken back, another event comes.
+        if ours && range.event == bindings::mmu_notifier_event_MMU_NOTIFY_EXCLUSIVE {
+            return true;
+        }
+
+        // SAFETY: `range` is valid for the call.
         let mut state = if unsafe { shims::dmirror_shim_range_blockable(range) } {
             this.state.lock()
         } else if let Some(state) = this.state.try_lock() {
@@ -221,10 +256,7 @@ impl<O: PagemapOps> IntervalNotifier<O> {
         // SAFETY: `raw` is inserted, and the lock that guards its sequence is held.
         unsafe { shims::dmirror_shim_interval_set_seq(this.raw.get(), seq) };
 
-        // SAFETY: `range` is valid for the call.
-        let range = unsafe { &*range };
-        let for_device = range.event == bindings::mmu_notifier_event_MMU_NOTIFY_MIGRATE
-            && range.owner == this.owner.as_raw();
+        let for_device = ours && range.event == bindings::mmu_notifier_event_MMU_NOTIFY_MIGRATE;
         if let Some(pages) = pages_touched(range.start, range.end) {
             state.invalidate(pages, for_device);
         }
@@ -355,14 +387,8 @@ impl<'a, O: PagemapOps> Faulted<'a, O> {
     ///
     /// [`Retry`] if something did.
     pub(crate) fn validate(self) -> core::result::Result<Validated<'a, O>, Retry> {
-        let state = self.notifier.state.lock();
+        let state = self.notifier.lock_unchanged(self.seq)?;
 
-        // SAFETY: `raw` is inserted, and the lock that guards its sequence is held.
-        let stale =
-            unsafe { shims::dmirror_shim_interval_read_retry(self.notifier.raw.get(), self.seq) };
-        if stale {
-            return Err(Retry);
-        }
         // INVARIANT: The lock is held, and no notification came since the walk began.
         Ok(Validated {
             state,

@@ -12,7 +12,8 @@
 use super::{
     frame::{
         DeviceIndex,
-        Frame, //
+        Frame,
+        Pfn, //
     },
     leaf::{
         Entry,
@@ -24,7 +25,11 @@ use super::{
         DevicePtr,
         Leave, //
     },
-    range::BLOCK_PAGES, //
+    range::{
+        PageRange,
+        BLOCK_PAGES,
+        BLOCK_SIZE, //
+    }, //
 };
 use crate::bindings as shims;
 use core::{
@@ -71,8 +76,8 @@ impl<'a> Translation<'a> {
                 };
                 // SAFETY: By the type invariants the page is mapped so in the address space for
                 // `'a`, or kept by a migration that will map it so unless a notification comes
-                // first: whoever takes it away must first invalidate the entry. `Mapping` lets only
-                // pages in the direct map become system frames.
+                // first: whoever takes it away must first invalidate the entry. Only pages in the
+                // direct map become system frames: see `Mapping`, and `map_exclusive()`.
                 Target::System(unsafe { DevicePtr::new(page, leave) })
             }
         }
@@ -93,7 +98,7 @@ pub(crate) enum Target<'a> {
 ///
 /// Each entry names a page that is mapped at its address in the mirrored address space, or kept by a
 /// migration that will map it there unless a notification comes first. If the entry is writable, so
-/// is, or will be, that mapping.
+/// is, or will be, that mapping; an exclusive one names a page that is mapped for this device alone.
 pub(crate) struct PageTable {
     leaves: RBTree<usize, Leaf>,
 }
@@ -119,6 +124,36 @@ impl PageTable {
             writable: entry.is_writable(),
             _table: PhantomData,
         })
+    }
+
+    /// The first part of `range`, in one block, of which the table knows any page; `None` if there
+    /// is none. It takes no longer for a range of any size.
+    pub(crate) fn first_block(&self, range: PageRange) -> Option<PageRange> {
+        let cursor = self
+            .leaves
+            .cursor_lower_bound(&(range.start() / BLOCK_SIZE))?;
+        // OVERFLOW: The block has an entry, for an address.
+        let start = cursor.current().0 * BLOCK_SIZE;
+
+        range
+            .clamp(start, range.end())
+            .map(|rest| rest.split_block().0)
+    }
+
+    /// The pages of `range`, all in one block, before the first that the device holds exclusively;
+    /// `None` if that is the first of all.
+    pub(crate) fn before_exclusive(&self, range: PageRange) -> Option<PageRange> {
+        let Some(leaf) = self.leaves.get(&(range.start() / BLOCK_SIZE)) else {
+            return Some(range);
+        };
+        let first = (range.start() >> PAGE_SHIFT) % BLOCK_PAGES;
+        let mut entries = leaf.entries.iter().skip(first).take(range.pages());
+
+        match entries.position(|entry| entry.is_exclusive()) {
+            None => Some(range),
+            Some(0) => None,
+            Some(count) => Some(range.first_pages(count)),
+        }
     }
 
     /// Forgets these virtual pages (numbers of 4 KiB pages; may reach to the end of the address
@@ -152,14 +187,16 @@ impl PageTable {
     /// Learns what is mapped at the user address `address`. Does not allocate: without a reserve
     /// the page may stay unknown, and is faulted once more.
     ///
+    /// A page that the device holds exclusively stays so. Whoever looked it up before has found
+    /// the same page; whoever did afterwards, nothing; and neither has been notified, as nothing
+    /// has been taken away.
+    ///
     /// # Safety
     ///
     /// `mapping` is mapped there now, or kept by a migration that will map it there unless a
     /// notification comes first; and each notification calls [`invalidate`](Self::invalidate) before
     /// anything changes.
     pub(super) unsafe fn map(&mut self, address: usize, mapping: &Mapping, reserve: &mut Reserve) {
-        let page = address >> PAGE_SHIFT;
-        let block = page / BLOCK_PAGES;
         // INVARIANT: By the safety requirements.
         let entry = match *mapping {
             Mapping::Page {
@@ -167,16 +204,61 @@ impl PageTable {
             } => Entry::new(frame, writable),
             Mapping::Absent | Mapping::Error => Entry::EMPTY,
         };
+        self.enter(address, reserve, |old| {
+            if old.is_exclusive() {
+                old
+            } else {
+                entry
+            }
+        });
+    }
+
+    /// Learns that the page `pfn` is mapped at the user address `address` for this device alone.
+    /// Does not allocate: returns whether there was room.
+    ///
+    /// # Safety
+    ///
+    /// It is, now, and [`invalidate`](Self::invalidate) is called before that changes. The page is
+    /// in the direct map.
+    pub(super) unsafe fn map_exclusive(
+        &mut self,
+        address: usize,
+        pfn: Pfn,
+        reserve: &mut Reserve,
+    ) -> bool {
+        // INVARIANT: By the safety requirements.
+        let entry = Entry::exclusive(Frame::System(pfn));
+
+        self.enter(address, reserve, |_| entry)
+    }
+
+    /// Replaces the entry for `address` by what `replace` makes of it. Returns whether there was
+    /// room.
+    fn enter(
+        &mut self,
+        address: usize,
+        reserve: &mut Reserve,
+        replace: impl FnOnce(Entry) -> Entry,
+    ) -> bool {
+        let page = address >> PAGE_SHIFT;
+        let (block, index) = (page / BLOCK_PAGES, page % BLOCK_PAGES);
 
         if let Some(leaf) = self.leaves.get_mut(&block) {
-            leaf.set(page % BLOCK_PAGES, entry);
-        } else if entry != Entry::EMPTY {
-            if let Some((node, entries)) = reserve.0.take() {
-                let mut leaf = Leaf { used: 0, entries };
-                leaf.set(page % BLOCK_PAGES, entry);
-                self.leaves.insert(node.into_node(block, leaf));
-            }
+            let old = leaf.entries.get(index).copied().unwrap_or(Entry::EMPTY);
+            leaf.set(index, replace(old));
+            return true;
         }
+        let entry = replace(Entry::EMPTY);
+        if entry == Entry::EMPTY {
+            return true;
+        }
+        let Some((node, entries)) = reserve.0.take() else {
+            return false;
+        };
+        let mut leaf = Leaf { used: 0, entries };
+        leaf.set(index, entry);
+        self.leaves.insert(node.into_node(block, leaf));
+        true
     }
 }
 
@@ -312,6 +394,76 @@ mod tests {
         let mut table = table(508, 8)?;
         table.invalidate(0..=usize::MAX >> PAGE_SHIFT);
         assert!(table.leaves.is_empty());
+        Ok(())
+    }
+
+    fn hold(table: &mut PageTable, address: usize, number: usize) -> Result {
+        let mut reserve = Reserve::new()?;
+        // SAFETY: No memory is reached through the entries of a test.
+        let entered = unsafe { table.map_exclusive(address, Pfn::new(number), &mut reserve) };
+        assert!(entered);
+        Ok(())
+    }
+
+    #[test]
+    fn no_look_ends_exclusive_access() -> Result {
+        let mut table = table(3, 1)?;
+        hold(&mut table, 3 << PAGE_SHIFT, 7)?;
+        for mapping in [page(1, WRITE), page(1, READ), Mapping::Absent] {
+            map(&mut table, 3 << PAGE_SHIFT, &mapping, &mut Reserve::new()?);
+            assert_eq!(
+                find(&table, 3 << PAGE_SHIFT),
+                Some((Frame::System(Pfn::new(7)), WRITE))
+            );
+        }
+        table.invalidate(3..=3);
+        assert_eq!(find(&table, 3 << PAGE_SHIFT), None);
+        assert_eq!(count(&table), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn finds_what_is_held_exclusively() -> Result {
+        let range = PageRange::new(0, 512, usize::MAX)?;
+        let mut table = table(0, 512)?;
+        assert_eq!(table.before_exclusive(range), Some(range));
+
+        hold(&mut table, 511 << PAGE_SHIFT, 1)?;
+        assert_eq!(table.before_exclusive(range), Some(range.first_pages(511)));
+        hold(&mut table, 4 << PAGE_SHIFT, 2)?;
+        assert_eq!(table.before_exclusive(range), Some(range.first_pages(4)));
+        assert_eq!(
+            table
+                .before_exclusive(range.first_pages(4))
+                .map(PageRange::pages),
+            Some(4)
+        );
+
+        let rest = PageRange::new(4 << PAGE_SHIFT, 508, usize::MAX)?;
+        assert_eq!(table.before_exclusive(rest), None);
+
+        let next = PageRange::new(512 << PAGE_SHIFT, 1, usize::MAX)?;
+        assert_eq!(table.before_exclusive(next), Some(next));
+        Ok(())
+    }
+
+    #[test]
+    fn finds_blocks_that_are_known() -> Result {
+        let table = table(1024 + 7, 1)?;
+        let all = PageRange::new(0, 1 << 35, usize::MAX)?;
+        let block = PageRange::new(1024 << PAGE_SHIFT, 512, usize::MAX)?;
+
+        assert_eq!(table.first_block(all), Some(block));
+        assert_eq!(
+            table.first_block(PageRange::new(1030 << PAGE_SHIFT, 1, usize::MAX)?),
+            Some(PageRange::new(1030 << PAGE_SHIFT, 1, usize::MAX)?)
+        );
+        assert_eq!(
+            table.first_block(PageRange::new(0, 1024, usize::MAX)?),
+            None
+        );
+        let above = PageRange::new(1536 << PAGE_SHIFT, 1 << 35, usize::MAX)?;
+        assert_eq!(table.first_block(above), None);
         Ok(())
     }
 }

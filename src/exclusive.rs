@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The device takes pages for itself, and tells whether it has any.
+//!
+//! # Lock order
+//!
+//! As in [`hmm::exclusive`](crate::hmm::exclusive). What is allocated is allocated before a section
+//! begins.
+
+use crate::{
+    access::{
+        copy,
+        Direction, //
+    },
+    hmm::{
+        frame::Frame,
+        leaf::Reserve,
+        mapping::{
+            Access,
+            Mapping,
+            PfnBuffer, //
+        },
+        mm::killed,
+        range::PageRange, //
+    },
+    ioctl::{
+        Progress,
+        Request, //
+    },
+    memory::DeviceMemory,
+    mirror::Space,
+    patience::Patience,
+    transfer,
+};
+use kernel::prelude::*;
+
+/// How often mm may refuse a page of which a fault has just said that it can be had. Once or twice
+/// it may have been taken away between the two.
+const REFUSALS: usize = 3;
+
+/// Makes the pages of `request` exclusive for the device, and copies their contents to the caller's
+/// buffer.
+///
+/// `progress.pages` tells how many pages from the start of the range have been exclusive and have
+/// been copied. What has been taken away again in between is read as by a READ.
+///
+/// # Errors
+///
+/// * [`EOPNOTSUPP`][]: memory that is not anonymous, or of hugetlb.
+/// * [`EFAULT`], [`EPERM`], [`EBUSY`], [`EINTR`], [`ENOMEM`]: as for [`copy`], of a WRITE and a
+///   READ.
+pub(crate) fn take(
+    active: &mut Space<'_>,
+    memory: &DeviceMemory,
+    request: &Request,
+    progress: &mut Progress,
+) -> Result {
+    let mut pfns = PfnBuffer::new()?;
+
+    for block in request.range.blocks() {
+        take_block(active, memory, block, &mut pfns)?;
+
+        let part = request.part(block);
+        copy(active, memory, Direction::Read, false, &part, progress)?;
+    }
+    Ok(())
+}
+
+/// Whether the device has no page of `range` for itself.
+///
+/// # Errors
+///
+/// [`EPERM`] if it has, [`EINTR`] if killed.
+pub(crate) fn check(active: &mut Space<'_>, range: PageRange) -> Result {
+    let mut rest = Some(range);
+
+    // The lock is dropped between blocks: there may be as many as fit into memory.
+    while let Some(range) = rest {
+        if killed() {
+            return Err(EINTR);
+        }
+        let table = active.lock();
+        let Some(block) = table.first_block(range) else {
+            break;
+        };
+        if table.before_exclusive(block) != Some(block) {
+            return Err(EPERM);
+        }
+        rest = range.split_at(block.end()).1;
+    }
+    Ok(())
+}
+
+/// Makes the pages of `block` exclusive that are not yet.
+fn take_block(
+    active: &mut Space<'_>,
+    memory: &DeviceMemory,
+    block: PageRange,
+    pfns: &mut PfnBuffer,
+) -> Result {
+    let mut patience = Patience::new();
+    let mut refusals = 0;
+    let mut rest = Some(block);
+
+    while let Some(range) = rest {
+        // What is exclusive stays so: to fault it would take it away.
+        let Some(missing) = active.lock().before_exclusive(range) else {
+            rest = range.skip_pages(1);
+            continue;
+        };
+        make_writable(active, memory, missing, pfns)?;
+        let mut taken = 0;
+        let result = take_some(active, missing, &mut taken);
+
+        rest = range.skip_pages(taken);
+        if taken > 0 {
+            patience.renew();
+            refusals = 0;
+        }
+        match result {
+            Err(error) if error == EBUSY => {}
+            Err(error) if error == EFAULT && refusals < REFUSALS => refusals += 1,
+            result => result?,
+        }
+        if taken < missing.pages() {
+            patience.again()?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the pages of `range` present and writable, in system memory, if nobody changes them
+/// meanwhile.
+///
+/// # Errors
+///
+/// Those of [`Active::fault`], but for [`EBUSY`].
+///
+/// [`Active::fault`]: crate::hmm::notifier::Active::fault
+fn make_writable(
+    active: &mut Space<'_>,
+    memory: &DeviceMemory,
+    range: PageRange,
+    pfns: &mut PfnBuffer,
+) -> Result {
+    let faulted = match active.fault(range, Access::Write, pfns) {
+        Err(error) if error == EBUSY => return Ok(()),
+        faulted => faulted?,
+    };
+    let Ok(found) = faulted.validate() else {
+        return Ok(());
+    };
+    let mut on_device = false;
+    for (_, page) in found.mappings() {
+        match page {
+            Mapping::Error => return Err(EFAULT),
+            Mapping::Page {
+                frame: Frame::Device(_),
+                ..
+            } => on_device = true,
+            Mapping::Page { .. } | Mapping::Absent => {}
+        }
+    }
+    drop(found);
+
+    if !on_device {
+        return Ok(());
+    }
+    match transfer::to_system(active, memory, range, &mut Progress::default()) {
+        // Unmapped meanwhile, which the next fault finds out.
+        Err(error) if error == EINVAL => Ok(()),
+        result => result,
+    }
+}
+
+/// Makes pages exclusive from the start of `range` on, for as long as nothing changes, and counts
+/// them in `taken`.
+///
+/// # Errors
+///
+/// Those of [`ExclusiveSection::make`]; [`EFAULT`] also for a page that has just been taken away.
+///
+/// [`ExclusiveSection::make`]: crate::hmm::exclusive::ExclusiveSection::make
+fn take_some(active: &mut Space<'_>, range: PageRange, taken: &mut usize) -> Result {
+    let mut reserve = Reserve::new()?;
+    let mut section = active.exclusive()?;
+
+    for address in range.addresses() {
+        if section.make(address)?.enter(&mut reserve).is_err() {
+            break;
+        }
+        *taken += 1;
+    }
+    Ok(())
+}
