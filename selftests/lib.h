@@ -86,6 +86,17 @@ static inline long dev_give(int fd, void *addr, uint64_t npages)
 	return dev_request(fd, HMM_DMIRROR_MIGRATE_TO_SYS, addr, npages, NULL, NULL);
 }
 
+static inline long dev_hold(int fd, void *addr, uint64_t npages, void *buf)
+{
+	return dev_request(fd, HMM_DMIRROR_EXCLUSIVE, addr, npages, buf, NULL);
+}
+
+/* 0, or -EPERM if the device holds any of the pages exclusively. */
+static inline long dev_check(int fd, void *addr, uint64_t npages)
+{
+	return dev_request(fd, HMM_DMIRROR_CHECK_EXCLUSIVE, addr, npages, NULL, NULL);
+}
+
 static inline long dev_release(int fd, void *addr, uint64_t npages)
 {
 	return dev_request(fd, HMM_DMIRROR_RELEASE, addr, npages, NULL, NULL);

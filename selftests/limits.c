@@ -123,6 +123,12 @@ TEST_F_TIMEOUT(limits, kill_to_device, TIMEOUT)
 				self->room + GIB_PAGES / 2 * PAGE));
 }
 
+TEST_F_TIMEOUT(limits, kill_exclusive, TIMEOUT)
+{
+	EXPECT_SOON(time_to_die(HMM_DMIRROR_EXCLUSIVE, self->room, GIB_PAGES / 2,
+				self->room + GIB_PAGES / 2 * PAGE));
+}
+
 TEST_F_TIMEOUT(limits, kill_to_system, TIMEOUT)
 {
 	EXPECT_SOON(time_to_die(HMM_DMIRROR_MIGRATE_TO_SYS, self->room, GIB_PAGES, NULL));
@@ -137,6 +143,8 @@ TEST_F_TIMEOUT(limits, large_over_hole, TIMEOUT)
 	EXPECT_EQ(dev_write(self->fd, self->hole, TIB_PAGES, self->room), -EFAULT);
 	EXPECT_EQ(dev_take(self->fd, self->hole, TIB_PAGES, self->room), -EINVAL);
 	EXPECT_EQ(dev_give(self->fd, self->hole, TIB_PAGES), -EINVAL);
+	EXPECT_EQ(dev_hold(self->fd, self->hole, TIB_PAGES, self->room), -EFAULT);
+	EXPECT_EQ(dev_check(self->fd, self->hole, TIB_PAGES), 0);
 }
 
 static long vmalloc_kib(void)

@@ -102,6 +102,32 @@ TEST_F(onewalk, pages_of_both_devices)
 	EXPECT_TRUE(arrived(self->fd, self->mem, NPAGES, SEED));
 }
 
+/* Pages that a device has for itself, this one or the other: taken back, then moved. */
+TEST_F(onewalk, held_exclusively)
+{
+	fill(self->mem, NPAGES, SEED);
+	for (int i = 0; i < 2; i++) {
+		int holder = i ? self->other : self->fd;
+
+		ASSERT_EQ(dev_hold(holder, self->mem, NPAGES, scratch), NPAGES);
+		ASSERT_EQ(dev_check(holder, self->mem, NPAGES), -EPERM);
+		EXPECT_TRUE(takes(self->fd, variant->write, self->mem, NPAGES, NPAGES, NPAGES));
+		EXPECT_EQ(dev_check(holder, self->mem, NPAGES), 0);
+		EXPECT_TRUE(arrived(self->fd, self->mem, NPAGES, SEED));
+	}
+}
+
+/* What the device wrote while it had them comes along, and is dirty. */
+TEST_F(onewalk, written_exclusively)
+{
+	ASSERT_EQ(dev_hold(self->fd, self->mem, NPAGES, scratch), NPAGES);
+	fill(scratch, NPAGES, SEED);
+	ASSERT_EQ(dev_write(self->fd, self->mem, NPAGES, scratch), NPAGES);
+	EXPECT_TRUE(takes(self->fd, variant->write, self->mem, NPAGES, NPAGES, NPAGES));
+	EXPECT_TRUE(arrived(self->fd, self->mem, NPAGES, SEED));
+	EXPECT_TRUE(survives_reclaim(self->mem, NPAGES, SEED));
+}
+
 TEST_F(onewalk, swapped_out)
 {
 	fill(self->mem, NPAGES, SEED);

@@ -70,6 +70,16 @@ static bool put_on_other(struct mix *mix, size_t i)
 	return fill_page(mix, i) && dev_take(mix->other, page_of(mix, i), 1, scratch) == 1;
 }
 
+static bool hold(struct mix *mix, size_t i)
+{
+	return fill_page(mix, i) && dev_hold(mix->fd, page_of(mix, i), 1, scratch) == 1;
+}
+
+static bool hold_by_other(struct mix *mix, size_t i)
+{
+	return fill_page(mix, i) && dev_hold(mix->other, page_of(mix, i), 1, scratch) == 1;
+}
+
 static bool put_in_swap(struct mix *mix, size_t i)
 {
 	return fill_page(mix, i) && swap_out(page_of(mix, i), 1);
@@ -176,6 +186,8 @@ static const struct kind {
 	{ "zero page", map_zero, false, { 0, AT_DEVICE }, { 0, AT_DEVICE } },
 	{ "own", put_on_device, false, { 0, AT_DEVICE }, { 0, AT_DEVICE } },
 	{ "other device's", put_on_other, false, { 1, AT_DEVICE }, { 1, AT_DEVICE } },
+	{ "exclusive", hold, false, { 1, AT_DEVICE }, { 1, AT_DEVICE } },
+	{ "exclusive to the other", hold_by_other, false, { 1, AT_DEVICE }, { 1, AT_DEVICE } },
 	{ "swapped", put_in_swap, false, { 1, AT_DEVICE }, { 1, AT_DEVICE } },
 	{ "swap cache", put_in_swap_cache, false, { 1, AT_DEVICE }, { 1, AT_DEVICE } },
 	{ "in use", use, false, { 0, AT_SYSTEM }, { 0, AT_SYSTEM } },
