@@ -26,7 +26,7 @@ static bool hugetlb(struct stage *stage)
 static const struct answer hugetlb_answers[KINDS] = {
 	[READ] = { 0, NPAGES }, [WRITE] = { 0, NPAGES },
 	[TO_DEV] = { EINVAL }, [TO_SYS] = { EINVAL }, [SNAPSHOT] = { 0, NPAGES },
-	[EXCLUSIVE] = { EINVAL }, [CHECK_EXCLUSIVE] = { 0, ANY },
+	[EXCLUSIVE] = { EOPNOTSUPP }, [CHECK_EXCLUSIVE] = { 0, ANY },
 	[FAULT] = { EINVAL }, [WRITE_FAULT] = { EINVAL },
 };
 
@@ -100,7 +100,7 @@ static bool kernel_pages(struct stage *stage)
 static const struct answer kernel_pages_answers[KINDS] = {
 	[READ] = { EFAULT }, [WRITE] = { EPERM },
 	[TO_DEV] = { EINVAL }, [TO_SYS] = { EINVAL }, [SNAPSHOT] = { 0, 1 },
-	[EXCLUSIVE] = { EINVAL }, [CHECK_EXCLUSIVE] = { 0, ANY },
+	[EXCLUSIVE] = { EPERM }, [CHECK_EXCLUSIVE] = { 0, ANY },
 	[FAULT] = { EINVAL }, [WRITE_FAULT] = { EINVAL },
 };
 
@@ -125,7 +125,7 @@ static bool device_mapping(struct stage *stage)
 static const struct answer device_mapping_answers[KINDS] = {
 	[READ] = { 0, NPAGES }, [WRITE] = { 0, NPAGES },
 	[TO_DEV] = { EINVAL }, [TO_SYS] = { EINVAL }, [SNAPSHOT] = { 0, NPAGES },
-	[EXCLUSIVE] = { EINVAL }, [CHECK_EXCLUSIVE] = { 0, ANY },
+	[EXCLUSIVE] = { 0, NPAGES }, [CHECK_EXCLUSIVE] = { 0, ANY },
 	[FAULT] = { EINVAL }, [WRITE_FAULT] = { EINVAL },
 };
 
