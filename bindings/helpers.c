@@ -88,6 +88,11 @@ bool dmirror_shim_is_device_private(const struct page *page)
 	return is_device_private_page(page);
 }
 
+bool dmirror_shim_is_device_coherent(const struct page *page)
+{
+	return is_device_coherent_page(page);
+}
+
 struct dev_pagemap *dmirror_shim_page_pgmap(const struct page *page)
 {
 	return page_pgmap(page);

@@ -34,6 +34,7 @@ unsigned long dmirror_shim_migrate_faults(const struct migrate_vma *migrate);
 struct page *dmirror_shim_pfn_to_page(unsigned long pfn);
 unsigned long dmirror_shim_page_to_pfn(const struct page *page);
 bool dmirror_shim_is_device_private(const struct page *page);
+bool dmirror_shim_is_device_coherent(const struct page *page);
 struct dev_pagemap *dmirror_shim_page_pgmap(const struct page *page);
 bool dmirror_shim_is_zero_pfn(unsigned long pfn);
 bool dmirror_shim_is_anon(const struct page *page);

@@ -7,6 +7,7 @@
 //! there, the lock is dropped, the buffer faulted in, and the page copied again.
 
 use crate::{
+    device::DeviceMemory,
     fault::Migrator,
     hmm::{
         frame::Frame,
@@ -35,10 +36,7 @@ use crate::{
         Progress,
         Request, //
     },
-    memory::{
-        Chunk,
-        DeviceMemory, //
-    },
+    memory::Chunk,
     mirror::Space,
     patience::Patience,
     transfer,
@@ -224,8 +222,8 @@ pub(crate) fn fault_in(
     };
 
     let mut unusable = false;
-    // The first run of pages of our own memory that may not be written, if they shall be: its start
-    // and its end.
+    // The first run of pages of our own private memory that may not be written, if they shall be:
+    // its start and its end.
     let mut read_only: Option<(usize, usize)> = None;
 
     found.publish(&mut reserve, |address, page| match *page {
@@ -250,8 +248,8 @@ pub(crate) fn fault_in(
     if unusable {
         return Err(EFAULT);
     }
-    // mm takes a page of our own memory for good even if it is read-only, as after fork(): only a
-    // page in system memory is made writable by a fault.
+    // mm takes a page of our own private memory for good even if it is read-only, as after fork():
+    // only a page that the CPU can address is made writable by a fault.
     match read_only.and_then(|(start, end)| range.clamp(start, end)) {
         Some(range) => transfer::to_system(active, memory, range, &mut Progress::default()),
         None => Ok(()),
@@ -338,6 +336,8 @@ fn snapshot_byte(page: &Mapping) -> u8 {
     };
     let place = match frame {
         Frame::Device(_) => bits::DEVICE_LOCAL,
+        Frame::Coherent(_) => bits::COHERENT_LOCAL,
+        Frame::Remote(_) => bits::COHERENT_REMOTE,
         Frame::System(_) if zero => bits::ZERO,
         Frame::System(_) => 0,
     };

@@ -15,6 +15,10 @@ mod bindings;
 #[deny(unsafe_code)]
 mod capacity;
 #[deny(unsafe_code)]
+mod coherent;
+#[deny(unsafe_code)]
+mod device;
+#[deny(unsafe_code)]
 mod exclusive;
 #[deny(unsafe_code)]
 mod fault;
@@ -35,6 +39,7 @@ mod transfer;
 mod uapi;
 
 use capacity::Capacity;
+use device::DeviceMemory;
 use hmm::minor::Minor;
 use kernel::{
     prelude::*,
@@ -50,18 +55,27 @@ module! {
     params: {
         memory_mib: u32 {
             default: crate::capacity::Capacity::DEFAULT_MIB,
-            description: "Most memory of each device, in MiB: even, 2 to 4096 (default 1024)",
+            description: "Most private memory of each device, in MiB: even, 2 to 4096 (default 1024)",
+        },
+        spm_addr_dev0: u64 {
+            default: 0,
+            description: "Physical address of 256 MiB of reserved memory, for hmm_dmirror2",
+        },
+        spm_addr_dev1: u64 {
+            default: 0,
+            description: "Physical address of 256 MiB of reserved memory, for hmm_dmirror3",
         },
     },
 }
 
-/// The module: two devices with private memory.
+/// The module: two devices with private memory, and up to two with coherent memory.
 #[pin_data]
 struct DmirrorModule {
     #[pin]
     first: Minor<mirror::Mirror>,
     #[pin]
     second: Minor<mirror::Mirror>,
+    coherent: [Option<coherent::Device>; 2],
 }
 
 impl kernel::InPlaceModule for DmirrorModule {
@@ -73,6 +87,10 @@ impl kernel::InPlaceModule for DmirrorModule {
         try_pin_init!(Self {
             first <- Minor::new(c"hmm_dmirror0", memories.clone()?.0),
             second <- Minor::new(c"hmm_dmirror1", memories?.1),
+            coherent: [
+                coherent::device(c"hmm_dmirror2", module_parameters::spm_addr_dev0.value()),
+                coherent::device(c"hmm_dmirror3", module_parameters::spm_addr_dev1.value()),
+            ],
         })
     }
 }
@@ -89,7 +107,7 @@ fn capacity() -> Result<Capacity> {
     })
 }
 
-fn new_memory(capacity: Capacity) -> Result<Arc<memory::DeviceMemory>> {
-    memory::DeviceMemory::new(capacity)
+fn new_memory(capacity: Capacity) -> Result<Arc<DeviceMemory>> {
+    DeviceMemory::private(capacity)
         .inspect_err(|error| pr_err!("cannot register device memory: {error:?}\n"))
 }

@@ -12,6 +12,7 @@ use crate::{
         copy,
         Direction, //
     },
+    device::DeviceMemory,
     hmm::{
         frame::Frame,
         leaf::Reserve,
@@ -27,7 +28,6 @@ use crate::{
         Progress,
         Request, //
     },
-    memory::DeviceMemory,
     mirror::Space,
     patience::Patience,
     transfer,

@@ -16,8 +16,8 @@ use crate::{
         fault_in,
         look, //
     },
+    device::DeviceMemory,
     hmm::{
-        frame::Frame,
         leaf::Reserve,
         mapping::{
             Access,
@@ -30,10 +30,7 @@ use crate::{
         range::PageRange, //
     },
     ioctl::Progress,
-    memory::{
-        Chunk,
-        DeviceMemory, //
-    },
+    memory::Chunk,
     mirror::Space,
     patience::Patience,
     transfer::Arrivals, //
@@ -195,7 +192,7 @@ impl Migrator {
     ) -> Result<Option<Walked>> {
         // What the device has no room for stays in system memory.
         let _ = memory.make_room(range.pages());
-        self.arrivals.fill(range.pages())?;
+        self.arrivals.fill(memory, range.pages())?;
 
         let mut reserve = Reserve::new()?;
 
@@ -232,10 +229,7 @@ fn enter(found: Validated<'_, Chunk>, access: Access, reserve: &mut Reserve) -> 
         let (allowed, on_device) = match *page {
             Mapping::Page {
                 frame, writable, ..
-            } => (
-                writable || access != Access::Write,
-                matches!(frame, Frame::Device(_)),
-            ),
+            } => (writable || access != Access::Write, frame.is_on_device()),
             Mapping::Absent | Mapping::Error => (false, false),
         };
         entered.on_device += usize::from(on_device);

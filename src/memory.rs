@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The memory of a device.
+//! The private memory of a device.
 //!
 //! Device-private pages have no memory of their own that a test could use: the bytes are kept in
 //! ordinary kernel pages, one for each device page in use, found by the place of the device page.
@@ -37,7 +37,6 @@ use kernel::{
     new_spinlock,
     prelude::*,
     sync::{
-        Arc,
         Mutex,
         SetOnce,
         SpinLock, //
@@ -45,16 +44,16 @@ use kernel::{
 };
 
 /// Pages of one chunk (256 MiB), but for the last.
-const CHUNK_PAGES: usize = 1 << 16;
+pub(crate) const CHUNK_PAGES: usize = 1 << 16;
 
 /// The most chunks that a device may have (4 GiB).
 const MAX_CHUNKS: usize = 16;
 
 static_assert!(Capacity::MAX.pages() <= MAX_CHUNKS * CHUNK_PAGES);
 
-/// The memory of one device: chunks, registered when they are first needed.
+/// The private memory of one device: chunks, registered when they are first needed.
 #[pin_data]
-pub(crate) struct DeviceMemory {
+pub(crate) struct PrivateMemory {
     owner: DeviceOwner<Chunk>,
     chunks: [SetOnce<Pin<KBox<Pagemap<Chunk>>>>; MAX_CHUNKS],
     capacity: Capacity,
@@ -63,20 +62,20 @@ pub(crate) struct DeviceMemory {
     grow: Mutex<()>,
 }
 
-impl DeviceMemory {
+impl PrivateMemory {
     /// The memory of a new device, which may grow to `capacity`, with its first chunk. May sleep
     /// long.
     ///
     /// # Errors
     ///
     /// Those of [`Pagemap::new`].
-    pub(crate) fn new(capacity: Capacity) -> Result<Arc<Self>> {
-        let memory = Arc::pin_init(
+    pub(crate) fn new(capacity: Capacity) -> Result<Pin<KBox<Self>>> {
+        let memory = KBox::pin_init(
             try_pin_init!(Self {
                 owner: DeviceOwner::new()?,
                 chunks: [const { SetOnce::new() }; MAX_CHUNKS],
                 capacity,
-                grow <- new_mutex!((), "DeviceMemory::grow"),
+                grow <- new_mutex!((), "PrivateMemory::grow"),
             }? Error),
             GFP_KERNEL,
         )?;

@@ -3,6 +3,7 @@
 //! The mirror of one process: what an open file of the device is.
 
 use crate::{
+    device::DeviceMemory,
     hmm::{
         minor::MinorDevice,
         mixed,
@@ -12,10 +13,7 @@ use crate::{
         }, //
     },
     ioctl,
-    memory::{
-        Chunk,
-        DeviceMemory, //
-    },
+    memory::Chunk,
 };
 use kernel::{
     mm::virt::VmaNew,

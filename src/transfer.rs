@@ -8,8 +8,8 @@ use crate::{
         look,
         Direction, //
     },
+    device::DeviceMemory,
     hmm::{
-        frame::Frame,
         home::{
             bring_home,
             HomePages, //
@@ -35,17 +35,13 @@ use crate::{
         range::{
             PageRange,
             BLOCK_PAGES, //
-        },
-        table::Target, //
+        }, //
     },
     ioctl::{
         Progress,
         Request, //
     },
-    memory::{
-        Chunk,
-        DeviceMemory, //
-    },
+    memory::Chunk,
     mirror::Space,
     patience::Patience,
 };
@@ -87,7 +83,7 @@ pub(crate) fn to_device(
             return Err(EINTR);
         }
         memory.make_room(block.pages())?;
-        arrivals.fill(block.pages())?;
+        arrivals.fill(memory, block.pages())?;
         block_to_device(active, memory, block, &mut arrivals, &mut buffer)?;
 
         // Learn where the pages are now, like everyone else: they may have changed again.
@@ -109,8 +105,8 @@ pub(crate) fn to_device(
     }
 }
 
-/// Kernel pages for the contents of pages that move to the device, allocated before any page is
-/// locked.
+/// Kernel pages for the contents of pages that move to private memory of the device, allocated
+/// before any page is locked. Pages that move to coherent memory need none.
 pub(crate) struct Arrivals(KVec<Contents>);
 
 impl Arrivals {
@@ -119,12 +115,17 @@ impl Arrivals {
         Self(KVec::new())
     }
 
-    /// Allocates until there are `count` pages. May sleep and reclaim.
+    /// Allocates until there are pages for `count` pages that move to `memory`. May sleep and
+    /// reclaim.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(crate) fn fill(&mut self, count: usize) -> Result {
+    pub(crate) fn fill(&mut self, memory: &DeviceMemory, count: usize) -> Result {
+        let count = match memory {
+            DeviceMemory::Private(_) => count,
+            DeviceMemory::Coherent(_) => 0,
+        };
         while self.0.len() < count {
             self.0.push(Contents::new()?, GFP_KERNEL_ACCOUNT)?;
         }
@@ -139,19 +140,26 @@ impl Arrivals {
     ) -> impl FnMut(usize, Source<'_, Chunk>) -> Option<LockedPage> + 'm {
         let mut full = false;
 
-        move |_, source| {
-            if full {
-                return None;
+        move |_, source| match memory {
+            DeviceMemory::Private(memory) => {
+                if full {
+                    return None;
+                }
+                let mut page = self.0.pop()?;
+                match source {
+                    Source::Hole => page.clear(),
+                    Source::System(source) => page.copy_from(&source),
+                    Source::Device(..) | Source::Coherent(_) => return None,
+                }
+                let target = memory.store(page);
+                full = target.is_none();
+                target
             }
-            let mut page = self.0.pop()?;
-            match source {
-                Source::Hole => page.clear(),
-                Source::System(source) => page.copy_from(&source),
-                Source::Device(..) => return None,
-            }
-            let target = memory.store(page);
-            full = target.is_none();
-            target
+            DeviceMemory::Coherent(memory) => match source {
+                Source::Hole => memory.zeroed(),
+                Source::System(source) => memory.copy_of(&source),
+                Source::Device(..) | Source::Coherent(_) => None,
+            },
         }
     }
 }
@@ -187,13 +195,7 @@ fn block_to_device(
 }
 
 fn is_on_device(page: &Mapping) -> bool {
-    matches!(
-        page,
-        Mapping::Page {
-            frame: Frame::Device(_),
-            ..
-        }
-    )
+    matches!(page, Mapping::Page { frame, .. } if frame.is_on_device())
 }
 
 /// Copies the pages of `block` to the caller's buffer, up to the first that is not on the device.
@@ -209,10 +211,7 @@ fn read_back(
         let mut patience = Patience::new();
         loop {
             let table = active.lock();
-            let Some(page) = table
-                .get(address)
-                .filter(|page| matches!(page.target(), Target::Device(_)))
-            else {
+            let Some(page) = table.get(address).filter(|page| page.is_on_device()) else {
                 return Ok(done);
             };
             if copy_page(&page, memory, Direction::Read, buffer).is_ok() {
@@ -322,7 +321,7 @@ impl Home {
         let (piece, _) = block.split_at(vma.end());
 
         if wanted(vma) {
-            match mmap.migrate(piece, Select::Device, memory.owner(), &mut self.buffer) {
+            match mmap.migrate(piece, memory.select(), memory.owner(), &mut self.buffer) {
                 Ok(collected) => bring_home(collected, &mut self.pages, &mut progress.pages)?,
                 // Others changed it meanwhile: again.
                 Err(error) if error == EAGAIN => return Ok(Some(range)),

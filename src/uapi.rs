@@ -77,6 +77,10 @@ pub(crate) mod snapshot {
     pub(crate) const ZERO: u8 = bindings::HMM_DMIRROR_PROT_ZERO as u8;
     /// The page is in the private memory of this device.
     pub(crate) const DEVICE_LOCAL: u8 = bindings::HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL as u8;
+    /// The page is in the coherent memory of this device.
+    pub(crate) const COHERENT_LOCAL: u8 = bindings::HMM_DMIRROR_PROT_DEV_COHERENT_LOCAL as u8;
+    /// The page is in the coherent memory of another device.
+    pub(crate) const COHERENT_REMOTE: u8 = bindings::HMM_DMIRROR_PROT_DEV_COHERENT_REMOTE as u8;
 }
 
 static_assert!(size_of::<Command>() == size_of::<bindings::hmm_dmirror_cmd>());

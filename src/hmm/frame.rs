@@ -2,24 +2,24 @@
 
 //! Names of page frames.
 //!
-//! System memory is named by a page frame number, device memory by its place on the device. The two
-//! never convert into each other, so that no arithmetic can take one for the other: a
-//! device-private page has a page frame number today, but nothing lives at that address, and
-//! kernels to come may drop the number.
+//! Memory that the CPU can address is named by a page frame number, private device memory by its
+//! place on the device. The two never convert into each other, so that no arithmetic can take one
+//! for the other: a device-private page has a page frame number today, but nothing lives at that
+//! address, and kernels to come may drop the number.
 //!
 //! C headers: [`include/linux/hmm.h`](srctree/include/linux/hmm.h),
 //! [`include/linux/migrate.h`](srctree/include/linux/migrate.h)
 
 use crate::bindings;
 
-/// The page frame number of a page of system memory.
+/// The page frame number of a page that the CPU can address.
 ///
 /// Made only from the answers of the kernel's page-table walks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pfn(usize);
 
 impl Pfn {
-    /// Takes `number` for a page frame number of system memory.
+    /// Takes `number` for the page frame number of such a page.
     pub(super) const fn new(number: usize) -> Self {
         Self(number)
     }
@@ -52,10 +52,23 @@ impl DeviceIndex {
 /// Where a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
-    /// In system memory (or in memory of another device that the CPU can address).
+    /// In system memory.
     System(Pfn),
     /// In the private memory of the device that asks.
     Device(DeviceIndex),
+    /// In the coherent memory of the device that asks.
+    Coherent(Pfn),
+    /// In the coherent memory of another device, of any driver: to this one as good as system
+    /// memory.
+    Remote(Pfn),
+}
+
+impl Frame {
+    /// Whether the page is in the memory of the device that asks.
+    #[inline]
+    pub(crate) const fn is_on_device(self) -> bool {
+        matches!(self, Self::Device(_) | Self::Coherent(_))
+    }
 }
 
 /// One answer of `hmm_range_fault()`: an entry of `hmm_range::hmm_pfns`.

@@ -16,12 +16,12 @@ use super::{
     page::SystemTarget,
     pagemap::{
         DeviceOwner,
-        Pagemap,
         PagemapOps, //
     },
     range::PageRange, //
 };
 use crate::bindings as shims;
+use core::ops::Range;
 use kernel::{
     bindings,
     page::PAGE_SIZE,
@@ -47,15 +47,19 @@ pub(crate) fn bring_home<O: PagemapOps>(
     let mut result = Ok(());
 
     collected.offer(|_, source| {
-        let Source::Device(ops, index) = source else {
-            return None;
+        let copied = match source {
+            Source::Device(ops, index) => ops.copy_to_system(index, pages.next()?),
+            Source::Coherent(page) => {
+                pages.next()?.copy_from_page(&page);
+                Ok(())
+            }
+            Source::Hole | Source::System(_) => return None,
         };
-        let mut target = pages.take()?;
-        if let Err(error) = ops.copy_to_system(index, &mut target) {
+        if let Err(error) = copied {
             result = result.and(Err(error));
             return None;
         }
-        Some(target.into_locked())
+        pages.take().map(SystemTarget::into_locked)
     });
     *moved += collected.commit().moved();
     result
@@ -82,7 +86,12 @@ impl HomePages {
         Ok(())
     }
 
-    /// The next page, while there are any.
+    /// The page that [`take`](Self::take) will take, while there are any.
+    fn next(&mut self) -> Option<&mut SystemTarget> {
+        self.0.last_mut()
+    }
+
+    /// Takes the next page, while there are any.
     fn take(&mut self) -> Option<SystemTarget> {
         self.0.pop()
     }
@@ -150,38 +159,49 @@ fn try_serve<O: PagemapOps>(fault: &Fault<'_, O>) -> Result {
     bring_home(collected, &mut pages, &mut 0)
 }
 
-/// Brings all pages of a pagemap home, trying again until none is left in use.
+/// Brings all pages of the device memory `frames` home, trying again until none is left in use, as
+/// `in_use` counts them.
 ///
-/// A page may be locked or under migration by others for a while; it cannot be pinned. Without
-/// memory this waits for memory: there is no other place for the data.
-pub(super) fn evict<O: PagemapOps>(pagemap: &Pagemap<O>) {
+/// A page may be locked or under migration by others for a while; one of coherent memory may also
+/// be in use by I/O, for as long as that takes. Without memory this waits for memory: there is no
+/// other place for the data.
+///
+/// # Safety
+///
+/// `frames` are those of registered memory of the device `owner`, and no page of it is taken into use
+/// any more.
+pub(super) unsafe fn evict<O: PagemapOps>(
+    owner: &DeviceOwner<O>,
+    frames: Range<usize>,
+    in_use: impl Fn() -> usize,
+) {
     const BATCH: usize = 64;
     let mut src = [0usize; BATCH];
     let mut dst = [0usize; BATCH];
 
-    while pagemap.in_use() > 0 {
-        for (first, count) in pagemap.frames(BATCH) {
+    while in_use() > 0 {
+        for first in frames.clone().step_by(BATCH) {
+            let count = (frames.end - first).min(BATCH);
             let (Some(src), Some(dst)) = (src.get_mut(..count), dst.get_mut(..count)) else {
                 return;
             };
             let mut home = HomePages::new();
-            if home.fill(count.min(pagemap.in_use())).is_err() {
+            if home.fill(count.min(in_use())).is_err() {
                 break;
             }
             src.fill(0);
             dst.fill(0);
-            // SAFETY: The frames are those of a registered pagemap; `src` has room for all. It
-            // always succeeds.
+            // SAFETY: By the safety requirements; `src` has room for all. It always succeeds.
             unsafe { shims::migrate_device_range(src.as_mut_ptr(), first, count) };
             // SAFETY: That has collected the pages in use into `src`; `dst` is all zeroes.
             let pages = unsafe { Pages::of_device(src, dst) };
-            let collected = Collected::new(pages, pagemap.owner());
+            let collected = Collected::new(pages, owner);
 
             if let Err(error) = bring_home(collected, &mut home, &mut 0) {
                 pr_err_once!("cannot copy a page home, trying again: {error:?}\n");
             }
         }
-        if pagemap.in_use() > 0 {
+        if in_use() > 0 {
             fsleep(Delta::from_millis(10));
         }
     }

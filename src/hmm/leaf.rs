@@ -26,14 +26,16 @@ impl Entry {
     const PRESENT: u64 = 1 << 0;
     const WRITE: u64 = 1 << 1;
     const DEVICE: u64 = 1 << 2;
-    const EXCLUSIVE: u64 = 1 << 3;
+    const COHERENT: u64 = 1 << 3;
+    const EXCLUSIVE: u64 = 1 << 4;
     const SHIFT: u32 = PAGE_SHIFT as u32;
 
     /// An entry for the page in `frame`.
     pub(super) const fn new(frame: Frame, writable: bool) -> Self {
         let (number, kind) = match frame {
-            Frame::System(pfn) => (pfn.number(), 0),
+            Frame::System(pfn) | Frame::Remote(pfn) => (pfn.number(), 0),
             Frame::Device(index) => (index.number(), Self::DEVICE),
+            Frame::Coherent(pfn) => (pfn.number(), Self::COHERENT),
         };
         let write = if writable { Self::WRITE } else { 0 };
 
@@ -45,7 +47,7 @@ impl Entry {
         Self(Self::new(frame, true).0 | Self::EXCLUSIVE)
     }
 
-    /// Where the page is, if there is one.
+    /// Where the page is, if there is one. [`Frame::Remote`] comes back as [`Frame::System`].
     pub(super) const fn frame(self) -> Option<Frame> {
         if self.0 & Self::PRESENT == 0 {
             return None;
@@ -53,6 +55,8 @@ impl Entry {
         let number = (self.0 >> Self::SHIFT) as usize;
         Some(if self.0 & Self::DEVICE != 0 {
             Frame::Device(DeviceIndex::new(number))
+        } else if self.0 & Self::COHERENT != 0 {
+            Frame::Coherent(Pfn::new(number))
         } else {
             Frame::System(Pfn::new(number))
         })
@@ -121,6 +125,7 @@ mod tests {
             (Frame::System(Pfn::new(1 << 40)), WRITE),
             (Frame::Device(DeviceIndex::new(0)), WRITE),
             (Frame::Device(DeviceIndex::new(65535)), READ),
+            (Frame::Coherent(Pfn::new(0x40000)), WRITE),
         ] {
             let entry = Entry::new(frame, writable);
             assert_eq!(entry.frame(), Some(frame));

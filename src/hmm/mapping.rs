@@ -120,6 +120,15 @@ impl Mapping {
                 Some((_, index)) => Frame::Device(index),
                 None => return Self::Error,
             }
+        // SAFETY: The page is valid.
+        } else if unsafe { shims::dmirror_shim_is_device_coherent(page.as_ptr()) } {
+            let pfn = Pfn::new(pfn.number());
+            // SAFETY: The page is a valid page of device memory, in use during the call.
+            if unsafe { owner.owns(page) } {
+                Frame::Coherent(pfn)
+            } else {
+                Frame::Remote(pfn)
+            }
         // SAFETY: The page is valid and not device-private.
         } else if unsafe { shims::dmirror_shim_in_direct_map(page.as_ptr()) } {
             Frame::System(Pfn::new(pfn.number()))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Migration of pages between system memory and device-private memory.
+//! Migration of pages between system memory and device memory.
 //!
 //! Three steps, each a type that is consumed by the next: [`Collected`] (the pages are locked and
 //! unmapped, their contents stable) → [`Committed`] (the new pages have taken over) → gone (mapped
@@ -112,6 +112,8 @@ pub(crate) enum Select {
     System,
     /// Private pages of the device.
     Device,
+    /// Coherent pages of the device.
+    Coherent,
 }
 
 impl Select {
@@ -138,6 +140,7 @@ impl Select {
             flags: match self {
                 Self::System => shims::migrate_vma_direction_MIGRATE_VMA_SELECT_SYSTEM,
                 Self::Device => shims::migrate_vma_direction_MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+                Self::Coherent => shims::migrate_vma_direction_MIGRATE_VMA_SELECT_DEVICE_COHERENT,
             } as usize,
             fault_page: core::ptr::null_mut(),
             ..Default::default()
@@ -151,8 +154,10 @@ pub(crate) enum Source<'a, O: PagemapOps> {
     Hole,
     /// System memory.
     System(SourcePage<'a>),
-    /// The device's own memory.
+    /// The device's own private memory.
     Device(&'a O, DeviceIndex),
+    /// The device's own coherent memory.
+    Coherent(SourcePage<'a>),
 }
 
 /// Pages that are locked and unmapped, and wait for targets.
@@ -284,6 +289,13 @@ unsafe fn source<'a, O: PagemapOps>(
         // SAFETY: The page is device-private, and in use for `'a`.
         let (pagemap, index) = unsafe { owner.resolve(page) }?;
         Some(Source::Device(pagemap.ops(), index))
+    // SAFETY: The page is valid.
+    } else if unsafe { shims::dmirror_shim_is_device_coherent(page.as_ptr()) } {
+        // SAFETY: The page is one of device memory, and in use for `'a`.
+        unsafe { owner.owns(page) }.then(|| {
+            // SAFETY: The CPU can address coherent memory, and the page is in use for `'a`.
+            Source::Coherent(unsafe { SourcePage::from_raw(page) })
+        })
     // SAFETY: The page is valid.
     } else if unsafe { shims::dmirror_shim_is_anon(page.as_ptr()) } {
         // SAFETY: The page is anonymous memory of the system, and valid for `'a`.

@@ -10,7 +10,8 @@
 //! * [`Active::fault`] makes pages present and tells where they are. The answer, [`Faulted`], says
 //!   nothing until [`Faulted::validate`] has proved, under that lock, that it still holds. Only the
 //!   proof, [`Validated`], can write into the page table.
-//! * [`Pagemap`] is device memory as `struct page`, with the callbacks that give pages back.
+//! * [`Pagemap`] and [`CoherentMemory`] are device memory as `struct page`, private or such that the
+//!   CPU addresses it too, with the callbacks that give pages back.
 //! * [`Collected`] and [`Committed`] move pages between system and device memory. They undo or
 //!   finish what they began when they are dropped. A [`Walk`] makes pages present and collects them
 //!   at the same time.
@@ -60,6 +61,7 @@
 //! [`Validated::publish`]: notifier::Validated::publish
 //! [`Retry`]: notifier::Retry
 //! [`Pagemap`]: pagemap::Pagemap
+//! [`CoherentMemory`]: coherent::CoherentMemory
 //! [`MmapRead::migrate`]: mm::MmapRead::migrate
 //! [`Collected`]: migrate::Collected
 //! [`Collected::offer`]: migrate::Collected::offer
@@ -75,6 +77,7 @@
 //! [`ExclusivePage::enter`]: exclusive::ExclusivePage::enter
 
 mod batch;
+pub(crate) mod coherent;
 pub(crate) mod exclusive;
 pub(crate) mod frame;
 pub(crate) mod home;

@@ -49,6 +49,11 @@ impl LockedPage {
         Self(page)
     }
 
+    /// The page, for as long as `self` is borrowed.
+    pub(super) fn as_ptr(&self) -> *mut bindings::page {
+        self.0.as_ptr()
+    }
+
     /// Gives up lock and reference to whoever takes the pointer.
     pub(super) fn into_raw(self) -> NonNull<bindings::page> {
         core::mem::ManuallyDrop::new(self).0
@@ -92,6 +97,12 @@ impl SystemTarget {
         unsafe { shims::dmirror_shim_copy_page(self.0.as_ptr(), from.0.as_ptr()) };
     }
 
+    /// Fills the page with the bytes of `from`.
+    pub(super) fn copy_from_page(&mut self, from: &SourcePage<'_>) {
+        // SAFETY: Both pages are valid; by the type invariant nobody else accesses the target.
+        unsafe { shims::dmirror_shim_copy_page(self.0.as_ptr(), from.0.as_ptr()) };
+    }
+
     /// The page as a target. Never waits: nobody else can have locked the page.
     pub(super) fn into_locked(self) -> LockedPage {
         let page = core::mem::ManuallyDrop::new(self).0;
@@ -113,11 +124,12 @@ impl Drop for SystemTarget {
 // SAFETY: A page belongs to no thread.
 unsafe impl Send for SystemTarget {}
 
-/// The system page that a migration moves away. It is locked and unmapped: its contents are stable.
+/// A page that a migration moves away, of memory that the CPU can address. It is locked and unmapped:
+/// its contents are stable.
 ///
 /// # Invariants
 ///
-/// The page is valid for `'a`.
+/// The page is valid and in the direct map for `'a`.
 pub(crate) struct SourcePage<'a>(NonNull<bindings::page>, PhantomData<&'a bindings::page>);
 
 impl SourcePage<'_> {
@@ -125,10 +137,17 @@ impl SourcePage<'_> {
     ///
     /// # Safety
     ///
-    /// `page` is a page of system memory that stays valid for the lifetime of the result.
+    /// `page` is a page that the CPU can address, and that stays so and valid for the lifetime of the
+    /// result.
     pub(super) unsafe fn from_raw(page: NonNull<bindings::page>) -> Self {
         // INVARIANT: By the safety requirements.
         Self(page, PhantomData)
+    }
+
+    /// Copies the bytes of the page to `to`, whose contents nobody else knows yet.
+    pub(super) fn copy_to(&self, to: &mut LockedPage) {
+        // SAFETY: Both pages are valid, and `to` is borrowed exclusively.
+        unsafe { shims::dmirror_shim_copy_page(to.0.as_ptr(), self.0.as_ptr()) };
     }
 }
 

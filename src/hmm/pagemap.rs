@@ -27,6 +27,7 @@ use super::{
 use crate::bindings as shims;
 use core::{
     marker::PhantomData,
+    ops::Range,
     pin::Pin,
     ptr::NonNull, //
 };
@@ -64,12 +65,12 @@ pub(crate) trait PagemapOps: Send + Sync + Sized + 'static {
     fn copy_to_system(&self, page: DeviceIndex, target: &mut SystemTarget) -> Result;
 }
 
-/// The identity of a device, by which mm tells its private memory from that of others.
+/// The identity of a device, by which mm tells its memory from that of others.
 ///
 /// # Invariants
 ///
-/// Only a [`Pagemap<O>`] has the address of the token as its `owner`. As long as any clone lives,
-/// no other identity has that address.
+/// Of private memory only a [`Pagemap<O>`] has the address of the token as its `owner`. As long as
+/// any clone lives, no other identity has that address.
 pub(crate) struct DeviceOwner<O>(Arc<u8>, PhantomData<fn() -> O>);
 
 impl<O> Clone for DeviceOwner<O> {
@@ -94,6 +95,20 @@ impl<O: PagemapOps> DeviceOwner<O> {
         core::ptr::from_ref::<u8>(&self.0).cast_mut().cast()
     }
 
+    /// Whether `page` is in memory of this owner.
+    ///
+    /// # Safety
+    ///
+    /// `page` is a valid page of device memory that stays in use (locked, referenced or mapped)
+    /// during the call.
+    pub(super) unsafe fn owns(&self, page: NonNull<bindings::page>) -> bool {
+        // SAFETY: Each page of device memory has a pagemap, which stays while a page of it is in
+        // use.
+        let raw = unsafe { shims::dmirror_shim_page_pgmap(page.as_ptr()) };
+        // SAFETY: `raw` is valid, and `owner` never changes.
+        unsafe { (*raw).owner == self.as_raw() }
+    }
+
     /// The pagemap of a device-private page and its place on the device, if it is one of this
     /// owner.
     ///
@@ -105,12 +120,12 @@ impl<O: PagemapOps> DeviceOwner<O> {
         &self,
         page: NonNull<bindings::page>,
     ) -> Option<(&'a Pagemap<O>, DeviceIndex)> {
-        // SAFETY: Each device-private page has a pagemap, which stays while a page of it is in use.
-        let raw = unsafe { shims::dmirror_shim_page_pgmap(page.as_ptr()) };
-        // SAFETY: `raw` is valid, and `owner` never changes.
-        if unsafe { (*raw).owner } != self.as_raw() {
+        // SAFETY: By the safety requirements.
+        if !unsafe { self.owns(page) } {
             return None;
         }
+        // SAFETY: Each device-private page has a pagemap, which stays while a page of it is in use.
+        let raw = unsafe { shims::dmirror_shim_page_pgmap(page.as_ptr()) };
         // SAFETY: By the invariant of `DeviceOwner` this is the pagemap of a `Pagemap<O>`.
         let pagemap = unsafe { Pagemap::from_raw(raw) };
         // SAFETY: The page is valid.
@@ -287,23 +302,11 @@ impl<O: PagemapOps> Pagemap<O> {
         Ok(unsafe { LockedPage::from_raw(raw) })
     }
 
-    pub(super) fn owner(&self) -> &DeviceOwner<O> {
-        &self.owner
-    }
-
-    /// How many pages are in use: locked by a migration, or mapped.
-    pub(super) fn in_use(&self) -> usize {
-        self.in_use.load(Relaxed)
-    }
-
-    /// The frames that have ever been in use: first frame and count of batches of at most `batch`.
-    pub(super) fn frames(&self, batch: usize) -> impl Iterator<Item = (usize, usize)> {
+    /// The frames that have ever been in use.
+    fn frames(&self) -> Range<usize> {
         let first = self.first_pfn();
-        let used = self.fresh.load(Relaxed) as usize;
 
-        (0..used)
-            .step_by(batch)
-            .map(move |start| (first + start, (used - start).min(batch)))
+        first..first + self.fresh.load(Relaxed) as usize
     }
 
     fn first_pfn(&self) -> usize {
@@ -365,7 +368,8 @@ impl<O: PagemapOps> Pagemap<O> {
 #[pinned_drop]
 impl<O: PagemapOps> PinnedDrop for Pagemap<O> {
     fn drop(self: Pin<&mut Self>) {
-        evict(&self);
+        // SAFETY: By the type invariant the pagemap is registered, and nobody else refers to it.
+        unsafe { evict(&self.owner, self.frames(), || self.in_use.load(Relaxed)) };
         // SAFETY: By the type invariant the pagemap is registered. This waits until the last page
         // has come back, and for `folio_free` on it.
         unsafe { bindings::memunmap_pages(self.raw.get()) };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Physical addresses for memory that has none.
+//! Ranges of physical addresses for device memory: free ones for memory that has none, and claimed
+//! ones where the memory is.
 //!
 //! C header: [`include/linux/ioport.h`](srctree/include/linux/ioport.h)
 
@@ -10,7 +11,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// A free range of physical addresses, taken for memory that has none.
+/// A range of physical addresses that is ours alone.
 ///
 /// # Invariants
 ///
@@ -38,6 +39,68 @@ impl Region {
             start: resource.start,
             size: resource.end - resource.start + 1,
         })
+    }
+
+    /// Claims the `size` bytes from `start` on, memory that firmware or the command line keeps from
+    /// the kernel (`memmap=SIZE$START` on x86).
+    ///
+    /// # Errors
+    ///
+    /// * [`EINVAL`][]: not whole units of what can be registered, of 2 MiB on x86-64.
+    /// * [`ERANGE`][]: the kernel cannot map it.
+    /// * [`EBUSY`][]: in use, be it in part: by the system, by a driver, or by another claim.
+    /// * [`ENXIO`][]: nothing tells that memory is there, and that the kernel leaves it alone.
+    pub(super) fn claim(start: u64, size: u64, name: &'static CStr) -> Result<Self> {
+        let last = size.checked_sub(1).and_then(|rest| start.checked_add(rest));
+        let last = last.ok_or(ERANGE)?;
+
+        // SAFETY: Has no requirements.
+        let unit = unsafe { bindings::memremap_compat_align() } as u64;
+        if start % unit != 0 || size % unit != 0 {
+            return Err(EINVAL);
+        }
+        // SAFETY: Has no requirements.
+        let mappable = unsafe { bindings::mhp_get_pluggable_range(true) };
+        if start < mappable.start || last > mappable.end {
+            return Err(ERANGE);
+        }
+        // SAFETY: `iomem_resource` is a static of the kernel; `name` lives for ever.
+        let resource = unsafe {
+            bindings::__request_region(
+                &raw mut bindings::iomem_resource,
+                start,
+                size,
+                kernel::str::CStrExt::as_char_ptr(name),
+                0,
+            )
+        };
+        if resource.is_null() {
+            return Err(EBUSY);
+        }
+        // INVARIANT: The region has just been requested.
+        let region = Self { start, size };
+
+        if region.is_reserved() {
+            Ok(region)
+        } else {
+            Err(ENXIO)
+        }
+    }
+
+    /// Whether the region is part of a range that is reserved. Of several ranges it cannot be, or
+    /// the request would have been refused.
+    fn is_reserved(&self) -> bool {
+        // SAFETY: Looks under the lock of the resources; any range is allowed.
+        let found = unsafe {
+            bindings::region_intersects(
+                self.start,
+                self.size as usize,
+                bindings::IORESOURCE_MEM as usize,
+                bindings::IORES_DESC_RESERVED as usize,
+            )
+        };
+        // CAST: The constant is the value of a C enum, which the function returns as an int.
+        found == bindings::REGION_INTERSECTS as c_int
     }
 }
 

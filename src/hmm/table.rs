@@ -60,11 +60,17 @@ impl<'a> Translation<'a> {
         self.writable
     }
 
-    /// Where the page is: of the device's own memory, the place; of other memory, the page itself.
+    /// Whether the page is in the memory of the device itself.
+    pub(crate) fn is_on_device(&self) -> bool {
+        self.frame.is_on_device()
+    }
+
+    /// Where the page is: of the device's private memory, the place; of other memory, the page
+    /// itself.
     pub(crate) fn target(&self) -> Target<'a> {
         match self.frame {
             Frame::Device(index) => Target::Device(index),
-            Frame::System(pfn) => {
+            Frame::System(pfn) | Frame::Coherent(pfn) | Frame::Remote(pfn) => {
                 // SAFETY: The entry was made from a page that has a `struct page`.
                 let page = unsafe { shims::dmirror_shim_pfn_to_page(pfn.number()) };
                 // SAFETY: `struct page` of a valid frame number is not null.

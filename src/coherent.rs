@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The devices with coherent memory, which exist if the module is told where their memory is.
+//!
+//! What is wrong with that memory, or with a device, is said in the log and harms no other device.
+
+use crate::{
+    device::DeviceMemory,
+    hmm::minor::Minor,
+    mirror::Mirror, //
+};
+use kernel::prelude::*;
+
+/// A device with coherent memory.
+pub(crate) type Device = Pin<KBox<Minor<Mirror>>>;
+
+/// Makes the device `name` on the memory at the physical address `address`. `None` if that is 0, or
+/// if it cannot be done; then the log says why.
+pub(crate) fn device(name: &'static CStr, address: u64) -> Option<Device> {
+    if address == 0 {
+        return None;
+    }
+    let memory = DeviceMemory::coherent(address, name)
+        .inspect_err(|error| {
+            let why = what_is_wrong(*error);
+            pr_err!("no {name}: memory at {address:#x} {why} ({error:?})\n")
+        })
+        .ok()?;
+
+    KBox::pin_init(Minor::new(name, memory), GFP_KERNEL)
+        .inspect_err(|error| pr_err!("no {name}: {error:?}\n"))
+        .ok()
+}
+
+/// Why [`DeviceMemory::coherent`] refuses an address.
+fn what_is_wrong(error: Error) -> &'static str {
+    if error == EINVAL {
+        "is not aligned to what can be registered, 2 MiB"
+    } else if error == ERANGE {
+        "is beyond what the kernel can map"
+    } else if error == EBUSY {
+        "is in use"
+    } else if error == ENXIO {
+        "is not reserved; see memmap= of the kernel's command line"
+    } else {
+        "cannot be registered"
+    }
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The memory of a device, of either kind.
+//!
+//! Private memory is out of the CPU's reach: it has no physical addresses, grows on demand, and
+//! keeps the bytes elsewhere. Coherent memory is a range of physical memory that the CPU addresses,
+//! too, reserved at boot and given by a module parameter.
+
+use crate::{
+    capacity::Capacity,
+    hmm::{
+        coherent::CoherentMemory,
+        frame::DeviceIndex,
+        migrate::Select,
+        page::Contents,
+        pagemap::DeviceOwner, //
+    },
+    memory::{
+        Chunk,
+        PrivateMemory,
+        CHUNK_PAGES, //
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// The memory of one device.
+pub(crate) enum DeviceMemory {
+    /// Private memory.
+    Private(Pin<KBox<PrivateMemory>>),
+    /// Coherent memory, of a fixed size.
+    Coherent(Pin<KBox<CoherentMemory<Chunk>>>),
+}
+
+impl DeviceMemory {
+    /// The memory of a new device with private memory, which may grow to `capacity`. May sleep long.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PrivateMemory::new`].
+    pub(crate) fn private(capacity: Capacity) -> Result<Arc<Self>> {
+        let memory = PrivateMemory::new(capacity)?;
+
+        Ok(Arc::new(Self::Private(memory), GFP_KERNEL)?)
+    }
+
+    /// The memory of a new device with coherent memory: one chunk, from the physical address
+    /// `address` on. May sleep long.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`CoherentMemory::new`].
+    pub(crate) fn coherent(address: u64, name: &'static CStr) -> Result<Arc<Self>> {
+        let owner = DeviceOwner::new()?;
+        let memory = KBox::pin_init(
+            CoherentMemory::new(owner, address, CHUNK_PAGES as u32, name),
+            GFP_KERNEL,
+        )?;
+        Ok(Arc::new(Self::Coherent(memory), GFP_KERNEL)?)
+    }
+
+    /// By what mm knows the memory of this device.
+    pub(crate) fn owner(&self) -> &DeviceOwner<Chunk> {
+        match self {
+            Self::Private(memory) => memory.owner(),
+            Self::Coherent(memory) => memory.owner(),
+        }
+    }
+
+    /// How to select pages that are in this memory.
+    pub(crate) fn select(&self) -> Select {
+        match self {
+            Self::Private(_) => Select::Device,
+            Self::Coherent(_) => Select::Coherent,
+        }
+    }
+
+    /// Sees to it that `count` pages are free, if that many can be had: see
+    /// [`PrivateMemory::make_room`].
+    ///
+    /// # Errors
+    ///
+    /// Those of that. Memory of a fixed size is merely full.
+    pub(crate) fn make_room(&self, count: usize) -> Result {
+        match self {
+            Self::Private(memory) => memory.make_room(count),
+            Self::Coherent(_) => Ok(()),
+        }
+    }
+
+    /// Lends the contents of the page `index` of private memory to `access`, which must not sleep.
+    /// `None` if the page is not in use.
+    pub(crate) fn with_contents<R>(
+        &self,
+        index: DeviceIndex,
+        access: impl FnOnce(&Contents) -> R,
+    ) -> Option<R> {
+        match self {
+            Self::Private(memory) => memory.with_contents(index, access),
+            Self::Coherent(_) => None,
+        }
+    }
+}
