@@ -9,7 +9,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
-#include "lib.h"
+#include "kinds.h"
 
 #define NPAGES	8
 #define SEED	1000
@@ -23,11 +23,14 @@ FIXTURE(consistency)
 	char *buf;	/* as large, filled from SEED */
 };
 
+DEVICE_KINDS(consistency);
+
 FIXTURE_SETUP(consistency)
 {
-	self->fd = dev_open(0);
+	SKIP_WITHOUT_DEVICE(variant->unit);
+	self->fd = dev_open(variant->unit);
 	ASSERT_GE(self->fd, 0);
-	self->fd2 = dev_open(0);
+	self->fd2 = dev_open(variant->unit);
 	ASSERT_GE(self->fd2, 0);
 	self->mem = map_pages(NPAGES);
 	ASSERT_NE(self->mem, MAP_FAILED);
@@ -116,7 +119,7 @@ TEST_F(consistency, read_through_second_file)
 	fill(self->mem, NPAGES, OTHER);
 	ASSERT_EQ(dev_take(self->fd, self->mem, NPAGES, self->buf), NPAGES);
 	EXPECT_TRUE(device_sees(self->fd2, self->mem, OTHER));
-	EXPECT_TRUE(all_at(self->fd2, self->mem, NPAGES, AT_DEVICE));
+	EXPECT_TRUE(all_at(self->fd2, self->mem, NPAGES, variant->at));
 }
 
 TEST_F(consistency, write_through_second_file)
@@ -140,7 +143,7 @@ TEST_F(consistency, read_mixed)
 	self->mem[(NPAGES - 1) * PAGE]++;
 	self->mem[(NPAGES - 1) * PAGE]--;
 	EXPECT_TRUE(device_sees(self->fd, self->mem, OTHER));
-	EXPECT_TRUE(all_at(self->fd, self->mem + PAGE, NPAGES - 2, AT_DEVICE));
+	EXPECT_TRUE(all_at(self->fd, self->mem + PAGE, NPAGES - 2, variant->at));
 }
 
 /*

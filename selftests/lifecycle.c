@@ -9,7 +9,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include "lib.h"
+#include "kinds.h"
 
 #define NPAGES	16
 #define HALF	(NPAGES / 2)
@@ -23,8 +23,10 @@ FIXTURE(lifecycle)
 	char *buf;	/* as large, in system memory */
 };
 
-/* A filled range of @self->mem's size on the device; NULL on failure. */
-static char *make_device_pages(int fd, char *buf)
+DEVICE_KINDS(lifecycle);
+
+/* A filled range of @self->mem's size on the device, @at for SNAPSHOT; NULL on failure. */
+static char *make_device_pages(int fd, unsigned char at, char *buf)
 {
 	char *mem = map_pages(NPAGES);
 
@@ -33,16 +35,17 @@ static char *make_device_pages(int fd, char *buf)
 	fill(mem, NPAGES, SEED);
 	if (dev_take(fd, mem, NPAGES, buf) != NPAGES)
 		return NULL;
-	return all_at(fd, mem, NPAGES, AT_DEVICE) ? mem : NULL;
+	return all_at(fd, mem, NPAGES, at) ? mem : NULL;
 }
 
 FIXTURE_SETUP(lifecycle)
 {
-	self->fd = dev_open(0);
+	SKIP_WITHOUT_DEVICE(variant->unit);
+	self->fd = dev_open(variant->unit);
 	ASSERT_GE(self->fd, 0);
 	self->buf = map_pages(NPAGES);
 	ASSERT_NE(self->buf, MAP_FAILED);
-	self->mem = make_device_pages(self->fd, self->buf);
+	self->mem = make_device_pages(self->fd, variant->at, self->buf);
 	ASSERT_NE(self->mem, NULL);
 	ASSERT_TRUE(holds(self->buf, NPAGES, SEED));
 }
@@ -68,7 +71,7 @@ TEST_F(lifecycle, munmap)
 
 	ASSERT_EQ(munmap(upper, HALF * PAGE), 0);
 	EXPECT_TRUE(all_at(self->fd, upper, HALF, AT_ERROR));
-	EXPECT_TRUE(all_at(self->fd, self->mem, HALF, AT_DEVICE));
+	EXPECT_TRUE(all_at(self->fd, self->mem, HALF, variant->at));
 	EXPECT_TRUE(holds(self->mem, HALF, SEED));
 
 	/* New memory at the old address has none of the old contents. */
@@ -117,7 +120,7 @@ TEST_F(lifecycle, fork_untouched)
 		_exit(0);
 	EXPECT_EQ(status_of(child), 0);
 	/* The fork made them read-only, until the next write. */
-	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_DEVICE_RO));
+	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, variant->at_ro));
 	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
 }
 
@@ -128,9 +131,9 @@ TEST_F(lifecycle, exec)
 
 	ASSERT_GE(child, 0);
 	if (!child) {
-		int fd = dev_open(0);
+		int fd = dev_open(variant->unit);
 
-		if (fd < 0 || !make_device_pages(fd, self->buf))
+		if (fd < 0 || !make_device_pages(fd, variant->at, self->buf))
 			_exit(1);
 		if (fcntl(fd, F_SETFD, 0))
 			_exit(2);
@@ -147,9 +150,9 @@ TEST_F(lifecycle, exit)
 
 	ASSERT_GE(child, 0);
 	if (!child) {
-		int fd = dev_open(0);
+		int fd = dev_open(variant->unit);
 
-		_exit(fd >= 0 && make_device_pages(fd, self->buf) ? 0 : 1);
+		_exit(fd >= 0 && make_device_pages(fd, variant->at, self->buf) ? 0 : 1);
 	}
 	EXPECT_EQ(status_of(child), 0);
 	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
@@ -165,9 +168,9 @@ TEST_F(lifecycle, killed)
 	child = fork();
 	ASSERT_GE(child, 0);
 	if (!child) {
-		int fd = dev_open(0);
+		int fd = dev_open(variant->unit);
 
-		if (fd < 0 || !make_device_pages(fd, self->buf))
+		if (fd < 0 || !make_device_pages(fd, variant->at, self->buf))
 			_exit(1);
 		if (write(ready[1], &c, 1) != 1)
 			_exit(2);
@@ -193,10 +196,10 @@ TEST_F(lifecycle, owner_gone)
 	owner = fork();
 	ASSERT_GE(owner, 0);
 	if (!owner) {
-		int fd = dev_open(0);
+		int fd = dev_open(variant->unit);
 		pid_t heir;
 
-		if (fd < 0 || !make_device_pages(fd, self->buf))
+		if (fd < 0 || !make_device_pages(fd, variant->at, self->buf))
 			_exit(1);
 		heir = fork();
 		if (heir)
@@ -228,7 +231,7 @@ TEST_F(lifecycle, mremap)
 	ASSERT_EQ(mremap(self->mem, NPAGES * PAGE, NPAGES * PAGE,
 			 MREMAP_MAYMOVE | MREMAP_FIXED, target), target);
 	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_ERROR));
-	EXPECT_TRUE(all_at(self->fd, target, NPAGES, AT_DEVICE));
+	EXPECT_TRUE(all_at(self->fd, target, NPAGES, variant->at));
 	EXPECT_EQ(dev_read(self->fd, target, NPAGES, self->buf), NPAGES);
 	EXPECT_TRUE(holds(self->buf, NPAGES, SEED));
 	EXPECT_EQ(dev_read(self->fd, self->mem, 1, self->buf), -EFAULT);
@@ -238,7 +241,7 @@ TEST_F(lifecycle, mremap)
 TEST_F(lifecycle, mprotect)
 {
 	ASSERT_EQ(mprotect(self->mem, NPAGES * PAGE, PROT_READ), 0);
-	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_DEVICE_RO));
+	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, variant->at_ro));
 	EXPECT_EQ(dev_write(self->fd, self->mem, 1, self->buf), -EPERM);
 
 	ASSERT_EQ(mprotect(self->mem, NPAGES * PAGE, PROT_NONE), 0);
@@ -264,17 +267,17 @@ TEST_F(lifecycle, no_access)
 /* Closing a file, be it another or the one that moved the pages, moves nothing. */
 TEST_F(lifecycle, close)
 {
-	int other = dev_open(0);
+	int other = dev_open(variant->unit);
 
 	ASSERT_GE(other, 0);
 	ASSERT_EQ(close(other), 0);
-	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_DEVICE));
+	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, variant->at));
 
-	other = dev_open(0);
+	other = dev_open(variant->unit);
 	ASSERT_GE(other, 0);
 	ASSERT_EQ(close(self->fd), 0);
 	self->fd = other;
-	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_DEVICE));
+	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, variant->at));
 	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
 }
 
@@ -288,7 +291,7 @@ TEST_F(lifecycle, release)
 	fill(self->mem, NPAGES, OTHER);
 	EXPECT_EQ(dev_take(self->fd, self->mem, NPAGES, self->buf), NPAGES);
 	EXPECT_TRUE(holds(self->buf, NPAGES, OTHER));
-	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_DEVICE));
+	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, variant->at));
 	EXPECT_TRUE(holds(self->mem, NPAGES, OTHER));
 }
 

@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <time.h>
 
-#include "lib.h"
+#include "kinds.h"
 
 #define NPAGES	16
 #define SECONDS	seconds_of_race(3)
@@ -16,6 +16,7 @@
 #define HUGE	(2UL << 20)
 
 struct race {
+	unsigned int unit;
 	int fd;
 	char *mem;
 	char *buf;
@@ -29,11 +30,15 @@ FIXTURE(races)
 	struct race race;
 };
 
+DEVICE_KINDS(races);
+
 FIXTURE_SETUP(races)
 {
 	struct race *race = &self->race;
 
-	race->fd = dev_open(0);
+	SKIP_WITHOUT_DEVICE(variant->unit);
+	race->unit = variant->unit;
+	race->fd = dev_open(race->unit);
 	ASSERT_GE(race->fd, 0);
 	race->mem = map_pages(NPAGES);
 	ASSERT_NE(race->mem, MAP_FAILED);
@@ -164,7 +169,7 @@ static void *open_and_close(void *arg)
 	char *mem = map_pages(1), *buf = map_pages(1);
 
 	while (!is_over(race)) {
-		int fd = dev_open(0);
+		int fd = dev_open(race->unit);
 
 		dev_take(fd, mem, 1, buf);
 		close(fd);
