@@ -3,11 +3,10 @@
  * FLAGS: a file whose reads and writes move the pages that they fault on. The
  * data is what it would be without, only in another place.
  */
-#include <kselftest_harness.h>
-
-#include "onewalk.h"
-
 #include <sys/uio.h>
+
+#include "kinds.h"
+#include "onewalk.h"
 
 #define NPAGES	8
 #define SEED	1000
@@ -20,6 +19,8 @@ FIXTURE(flags)
 	char *mem;	/* NPAGES, untouched */
 };
 
+DEVICE_KINDS(flags);
+
 static long set_flags(int fd, uint64_t flags)
 {
 	return dev_request(fd, HMM_DMIRROR_FLAGS, NULL, flags, NULL, NULL);
@@ -27,9 +28,10 @@ static long set_flags(int fd, uint64_t flags)
 
 FIXTURE_SETUP(flags)
 {
-	self->fd = dev_open(0);
+	SKIP_WITHOUT_DEVICE(variant->unit);
+	self->fd = dev_open(variant->unit);
 	ASSERT_GE(self->fd, 0);
-	self->plain = dev_open(0);
+	self->plain = dev_open(variant->unit);
 	ASSERT_GE(self->plain, 0);
 	self->mem = map_pages(NPAGES);
 	ASSERT_NE(self->mem, MAP_FAILED);
@@ -46,7 +48,7 @@ TEST_F(flags, read)
 {
 	fill(self->mem, NPAGES, SEED);
 	EXPECT_TRUE(dev_sees(self->fd, self->mem, NPAGES, SEED));
-	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_DEVICE));
+	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, variant->at));
 	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
 }
 
@@ -55,14 +57,14 @@ TEST_F(flags, write)
 	fill(self->mem, NPAGES, SEED);
 	fill(scratch, NPAGES, OTHER);
 	EXPECT_EQ(dev_write(self->fd, self->mem, NPAGES, scratch), NPAGES);
-	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_DEVICE));
+	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, variant->at));
 	EXPECT_TRUE(holds(self->mem, NPAGES, OTHER));
 }
 
 TEST_F(flags, read_of_a_hole)
 {
 	EXPECT_TRUE(dev_sees_zeroes(self->fd, self->mem, NPAGES));
-	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_DEVICE));
+	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, variant->at));
 	EXPECT_TRUE(is_zero(self->mem, NPAGES));
 }
 
@@ -70,7 +72,7 @@ TEST_F(flags, write_to_a_hole)
 {
 	fill(scratch, NPAGES, OTHER);
 	EXPECT_EQ(dev_write(self->fd, self->mem, NPAGES, scratch), NPAGES);
-	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_DEVICE));
+	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, variant->at));
 	EXPECT_TRUE(holds(self->mem, NPAGES, OTHER));
 }
 
@@ -90,10 +92,10 @@ TEST_F(flags, fork)
 		_exit(read(go[0], &c, 1) || !holds(self->mem, NPAGES, SEED));
 	}
 	EXPECT_TRUE(dev_sees(self->fd, self->mem, NPAGES, SEED));
-	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_DEVICE_RO));
+	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, variant->at_ro));
 	fill(scratch, NPAGES, OTHER);
 	EXPECT_EQ(dev_write(self->fd, self->mem, NPAGES, scratch), NPAGES);
-	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_DEVICE));
+	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, variant->at));
 	close(go[1]);
 	ASSERT_EQ(waitpid(child, &status, 0), child);
 	EXPECT_EQ(status, 0);
@@ -111,7 +113,7 @@ TEST_F(flags, mixed)
 	ASSERT_EQ(dev_take(other, self->mem + 2 * PAGE, 2, scratch), 2);
 	ASSERT_EQ(dev_take(self->fd, self->mem + 4 * PAGE, 2, scratch), 2);
 	EXPECT_TRUE(dev_sees(self->fd, self->mem, NPAGES, SEED));
-	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_DEVICE));
+	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, variant->at));
 	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
 }
 
@@ -138,7 +140,7 @@ TEST_F(flags, pinned_page)
 	ASSERT_EQ(vmsplice(pins[1], &iov, 1, 0), PAGE);
 	EXPECT_TRUE(dev_sees(self->fd, self->mem, NPAGES, SEED));
 	EXPECT_TRUE(all_at(self->fd, self->mem, 1, AT_SYSTEM));
-	EXPECT_TRUE(all_at(self->fd, self->mem + PAGE, NPAGES - 1, AT_DEVICE));
+	EXPECT_TRUE(all_at(self->fd, self->mem + PAGE, NPAGES - 1, variant->at));
 	EXPECT_TRUE(dev_changes(self->fd, self->mem, NPAGES, OTHER));
 }
 
@@ -206,7 +208,7 @@ TEST_F(flags, known_page)
 	/* Fetched by nobody in between, but changed: a fault. */
 	ASSERT_EQ(mprotect(self->mem, NPAGES * PAGE, PROT_READ), 0);
 	EXPECT_TRUE(dev_sees(self->plain, self->mem, NPAGES, SEED));
-	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_DEVICE_RO));
+	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, variant->at_ro));
 	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
 }
 
@@ -217,7 +219,7 @@ TEST_F(flags, unknown)
 	/* What was set is set. */
 	fill(self->mem, NPAGES, SEED);
 	EXPECT_TRUE(dev_sees(self->fd, self->mem, NPAGES, SEED));
-	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_DEVICE));
+	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, variant->at));
 }
 
 TEST_HARNESS_MAIN

@@ -7,10 +7,9 @@
  *
  * A round can be repeated alone: ONEWALK_SEED=seed DMIRROR_SECONDS=0.
  */
-#include <kselftest_harness.h>
-
 #include <time.h>
 
+#include "kinds.h"
 #include "onewalk-states.h"
 
 #define SECONDS	20
@@ -90,6 +89,7 @@ static bool open_files(struct mix *mix)
 
 	mix->fd = dev_open(0);
 	mix->other = dev_open(1);
+	mix->coherent = dev_open(2);
 	mix->file = memfd_create("onewalk", MFD_CLOEXEC);
 	for (size_t i = 0; i < NPAGES; i++) {
 		fill(scratch, 1, FOREIGN + i);
@@ -117,6 +117,7 @@ static void tear_down(struct mix *mix)
 	munmap(mix->area, 3 * HUGE);
 	close(mix->fd);
 	close(mix->other);
+	close(mix->coherent);
 	close(mix->file);
 	close(mix->uffd.fd);
 	close(mix->uffd.stop);
@@ -248,6 +249,7 @@ FIXTURE(onewalk)
 
 FIXTURE_SETUP(onewalk)
 {
+	SKIP_WITHOUT_DEVICE(2);
 }
 
 FIXTURE_TEARDOWN(onewalk)

@@ -20,7 +20,7 @@
 struct mix {
 	uint64_t seed;		/* of the round */
 	bool write;
-	int fd, other;		/* the devices */
+	int fd, other, coherent; /* the devices */
 	char *area, *mem;	/* @mem is NPAGES, its huge page's worth aligned */
 	int file;		/* a page for each small one, k with the contents FOREIGN + k */
 	int pipe[2];		/* takes the pages in use */
@@ -78,6 +78,11 @@ static bool hold(struct mix *mix, size_t i)
 static bool hold_by_other(struct mix *mix, size_t i)
 {
 	return fill_page(mix, i) && dev_hold(mix->other, page_of(mix, i), 1, scratch) == 1;
+}
+
+static bool put_on_coherent(struct mix *mix, size_t i)
+{
+	return fill_page(mix, i) && dev_take(mix->coherent, page_of(mix, i), 1, scratch) == 1;
 }
 
 static bool put_in_swap(struct mix *mix, size_t i)
@@ -188,6 +193,7 @@ static const struct kind {
 	{ "other device's", put_on_other, false, { 1, AT_DEVICE }, { 1, AT_DEVICE } },
 	{ "exclusive", hold, false, { 1, AT_DEVICE }, { 1, AT_DEVICE } },
 	{ "exclusive to the other", hold_by_other, false, { 1, AT_DEVICE }, { 1, AT_DEVICE } },
+	{ "coherent", put_on_coherent, false, { 0, AT_REMOTE }, { 0, AT_REMOTE } },
 	{ "swapped", put_in_swap, false, { 1, AT_DEVICE }, { 1, AT_DEVICE } },
 	{ "swap cache", put_in_swap_cache, false, { 1, AT_DEVICE }, { 1, AT_DEVICE } },
 	{ "in use", use, false, { 0, AT_SYSTEM }, { 0, AT_SYSTEM } },
@@ -209,6 +215,7 @@ static const struct kind {
 	{ "forked, own", put_on_device, true, { 0, AT_DEVICE_RO }, { 2, AT_DEVICE } },
 	{ "forked, other device's", put_on_other, true,
 	  { 1, AT_DEVICE_RO }, { 2, AT_DEVICE } },
+	{ "forked, coherent", put_on_coherent, true, { 0, AT_REMOTE_RO }, { 1, AT_DEVICE } },
 	{ "forked, swapped", put_in_swap, true, { 1, AT_SYSTEM_RO }, { 1, AT_DEVICE } },
 	/* Last, as it is none for a device that writes. */
 	{ "read-only", make_read_only, false, { 0, AT_DEVICE_RO }, { 0, 0 } },
