@@ -7,6 +7,7 @@
 #include <linux/gfp.h>
 #include <linux/highmem.h>
 #include <linux/hmm.h>
+#include <linux/huge_mm.h>
 #include <linux/memremap.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
@@ -128,9 +129,45 @@ bool dmirror_shim_in_direct_map(struct page *page)
 #endif
 }
 
+unsigned int dmirror_shim_page_order(struct page *page)
+{
+	return folio_order(page_folio(page));
+}
+
+void dmirror_shim_device_folio_init(struct page *page, struct dev_pagemap *pgmap,
+				    unsigned int order)
+{
+	zone_device_folio_init((struct folio *)page, pgmap, order);
+}
+
+/*
+ * Free pages stay compound until they are put to use again, and when only some
+ * are, as small pages, migrate_device_range() takes the first one's word for the
+ * others.
+ */
+unsigned int dmirror_shim_device_folio_dissolve(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+	unsigned int order = folio_order(folio);
+
+	if (order) {
+		folio_clear_large_rmappable(folio);
+		ClearPageHead(page);
+	}
+	return order;
+}
+
 struct page *dmirror_shim_alloc_movable_page(void)
 {
 	return alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN);
+}
+
+struct page *dmirror_shim_alloc_huge_page(unsigned int order, bool wait)
+{
+	struct folio *folio = folio_alloc(wait ? GFP_TRANSHUGE | __GFP_NORETRY :
+						 GFP_TRANSHUGE_LIGHT, order);
+
+	return folio ? &folio->page : NULL;
 }
 
 void dmirror_shim_lock_page(struct page *page)
@@ -157,6 +194,11 @@ unsigned long dmirror_shim_task_size(const struct mm_struct *mm)
 bool dmirror_shim_vma_has_anon(const struct vm_area_struct *vma)
 {
 	return !!READ_ONCE(vma->anon_vma);
+}
+
+bool dmirror_shim_vma_thp_disabled(struct vm_area_struct *vma)
+{
+	return vma_thp_disabled(vma, vma->vm_flags, false);
 }
 
 int dmirror_shim_mmap_read_lock_killable(struct mm_struct *mm)

@@ -39,12 +39,20 @@ struct dev_pagemap *dmirror_shim_page_pgmap(const struct page *page);
 bool dmirror_shim_is_zero_pfn(unsigned long pfn);
 bool dmirror_shim_is_anon(const struct page *page);
 bool dmirror_shim_in_direct_map(struct page *page);
+unsigned int dmirror_shim_page_order(struct page *page);
+void dmirror_shim_device_folio_init(struct page *page, struct dev_pagemap *pgmap,
+				    unsigned int order);
+unsigned int dmirror_shim_device_folio_dissolve(struct page *page);
 struct page *dmirror_shim_alloc_movable_page(void);
+struct page *dmirror_shim_alloc_huge_page(unsigned int order, bool wait);
 void dmirror_shim_lock_page(struct page *page);
 void dmirror_shim_unlock_page(struct page *page);
 void dmirror_shim_put_page(struct page *page);
 unsigned long dmirror_shim_task_size(const struct mm_struct *mm);
 bool dmirror_shim_vma_has_anon(const struct vm_area_struct *vma);
+
+/* linux/huge_mm.h */
+bool dmirror_shim_vma_thp_disabled(struct vm_area_struct *vma);
 
 /* linux/mmap_lock.h */
 int dmirror_shim_mmap_read_lock_killable(struct mm_struct *mm);

@@ -37,7 +37,10 @@ use crate::{
         Request, //
     },
     memory::Chunk,
-    mirror::Space,
+    mirror::{
+        HugePages,
+        Space, //
+    },
     patience::Patience,
     transfer,
     uapi::snapshot as bits,
@@ -82,8 +85,8 @@ enum Stop {
     Buffer(UserPtr),
 }
 
-/// Reads or writes the pages of `request`, faulting them as needed; if `migrates`, the pages move
-/// to the device where they can.
+/// Reads or writes the pages of `request`, faulting them as needed. With `migrates`, the pages move
+/// to the device where they can, into huge pages if these may be had.
 ///
 /// # Errors
 ///
@@ -95,13 +98,15 @@ pub(crate) fn copy(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
     direction: Direction,
-    migrates: bool,
+    migrates: Option<&HugePages>,
     request: &Request,
     progress: &mut Progress,
 ) -> Result {
     let access = direction.access();
     let mut pfns = PfnBuffer::new()?;
-    let mut migrator = migrates.then(Migrator::new).transpose()?;
+    let mut migrator = migrates
+        .map(|huge| Migrator::new(memory, huge))
+        .transpose()?;
     // Where the run of missing pages ends that the device faulted last.
     let mut faulted_to = 0;
     let mut patience = Patience::new();
@@ -139,9 +144,7 @@ pub(crate) fn copy(
                     };
                     faulted_to = missing.end();
                     match &mut migrator {
-                        Some(migrator) => {
-                            migrator.fault_in(active, memory, access, missing, &mut pfns)?
-                        }
+                        Some(migrator) => migrator.fault_in(active, access, missing, &mut pfns)?,
                         None => fault_in(active, memory, access, missing, &mut pfns)?,
                     }
                 }
@@ -251,7 +254,10 @@ pub(crate) fn fault_in(
     // mm takes a page of our own private memory for good even if it is read-only, as after fork():
     // only a page that the CPU can address is made writable by a fault.
     match read_only.and_then(|(start, end)| range.clamp(start, end)) {
-        Some(range) => transfer::to_system(active, memory, range, &mut Progress::default()),
+        Some(range) => {
+            let (huge, mut progress) = (HugePages::new(), Progress::default());
+            transfer::to_system(active, memory, &huge, range, &mut progress)
+        }
         None => Ok(()),
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     memory::{
         Chunk,
         PrivateMemory,
+        Spare,
         CHUNK_PAGES, //
     },
 };
@@ -87,6 +88,19 @@ impl DeviceMemory {
         match self {
             Self::Private(memory) => memory.make_room(count),
             Self::Coherent(_) => Ok(()),
+        }
+    }
+
+    /// Whether pages of this memory may be huge.
+    pub(crate) fn has_huge_pages(&self) -> bool {
+        matches!(self, Self::Private(_))
+    }
+
+    /// Sets a block aside for a huge page: see [`PrivateMemory::set_aside`]. Coherent memory has none.
+    pub(crate) fn set_aside(&self) -> Option<Spare<'_>> {
+        match self {
+            Self::Private(memory) => memory.set_aside(),
+            Self::Coherent(_) => None,
         }
     }
 

@@ -28,7 +28,10 @@ use crate::{
         Progress,
         Request, //
     },
-    mirror::Space,
+    mirror::{
+        HugePages,
+        Space, //
+    },
     patience::Patience,
     transfer,
 };
@@ -61,7 +64,7 @@ pub(crate) fn take(
         take_block(active, memory, block, &mut pfns)?;
 
         let part = request.part(block);
-        copy(active, memory, Direction::Read, false, &part, progress)?;
+        copy(active, memory, Direction::Read, None, &part, progress)?;
     }
     Ok(())
 }
@@ -166,7 +169,8 @@ fn make_writable(
     if !on_device {
         return Ok(());
     }
-    match transfer::to_system(active, memory, range, &mut Progress::default()) {
+    let (huge, mut progress) = (HugePages::new(), Progress::default());
+    match transfer::to_system(active, memory, &huge, range, &mut progress) {
         // Unmapped meanwhile, which the next fault finds out.
         Err(error) if error == EINVAL => Ok(()),
         result => result,

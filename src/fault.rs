@@ -31,7 +31,10 @@ use crate::{
     },
     ioctl::Progress,
     memory::Chunk,
-    mirror::Space,
+    mirror::{
+        HugePages,
+        Space, //
+    },
     patience::Patience,
     transfer::Arrivals, //
 };
@@ -55,11 +58,12 @@ use kernel::prelude::*;
 pub(crate) fn to_device(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
+    huge: &HugePages,
     access: Access,
     range: PageRange,
     progress: &mut Progress,
 ) -> Result {
-    let mut migrator = Migrator::new()?;
+    let mut migrator = Migrator::new(memory, huge)?;
     let mut pfns = PfnBuffer::new()?;
 
     for block in range.blocks() {
@@ -67,7 +71,7 @@ pub(crate) fn to_device(
 
         while let Some(range) = rest {
             let faults = &mut progress.faults;
-            let served = migrator.serve(active, memory, access, range, &mut pfns, faults)?;
+            let served = migrator.serve(active, access, range, &mut pfns, faults)?;
 
             progress.pages += served.on_device;
             rest = served.rest;
@@ -77,9 +81,10 @@ pub(crate) fn to_device(
 }
 
 /// What such faults need, kept from one to the next.
-pub(crate) struct Migrator {
+pub(crate) struct Migrator<'m> {
+    memory: &'m DeviceMemory,
     buffer: MigrateBuffer,
-    arrivals: Arrivals,
+    arrivals: Arrivals<'m>,
     /// The address to which [`fault_in`](Self::fault_in) has got.
     moved_to: usize,
 }
@@ -102,14 +107,15 @@ struct Served {
     rest: Option<PageRange>,
 }
 
-impl Migrator {
+impl<'m> Migrator<'m> {
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new(memory: &'m DeviceMemory, huge: &'m HugePages) -> Result<Self> {
         Ok(Self {
+            memory,
             buffer: MigrateBuffer::new()?,
-            arrivals: Arrivals::new(),
+            arrivals: Arrivals::new(memory, huge),
             moved_to: 0,
         })
     }
@@ -129,20 +135,19 @@ impl Migrator {
     pub(crate) fn fault_in(
         &mut self,
         active: &mut Space<'_>,
-        memory: &DeviceMemory,
         access: Access,
         range: PageRange,
         pfns: &mut PfnBuffer,
     ) -> Result {
         if let Some(again) = range.clamp(range.start(), self.moved_to) {
-            return fault_in(active, memory, access, again, pfns);
+            return fault_in(active, self.memory, access, again, pfns);
         }
-        match self.serve(active, memory, access, range, pfns, &mut 0) {
+        match self.serve(active, access, range, pfns, &mut 0) {
             Ok(Served { rest, .. }) => {
                 self.moved_to = rest.map_or(range.end(), PageRange::start);
                 Ok(())
             }
-            Err(error) if error == EINVAL => fault_in(active, memory, access, range, pfns),
+            Err(error) if error == EINVAL => fault_in(active, self.memory, access, range, pfns),
             Err(error) => Err(error),
         }
     }
@@ -152,7 +157,6 @@ impl Migrator {
     fn serve(
         &mut self,
         active: &mut Space<'_>,
-        memory: &DeviceMemory,
         access: Access,
         range: PageRange,
         pfns: &mut PfnBuffer,
@@ -164,11 +168,11 @@ impl Migrator {
             if killed() {
                 return Err(EINTR);
             }
-            match self.walk(active, memory, access, range, pfns, faults) {
+            match self.walk(active, access, range, pfns, faults) {
                 Ok(Some(walked)) => {
                     let Walked { pages, entered, .. } = walked;
                     return Ok(Served {
-                        on_device: settle(active, memory, access, pages, pfns, entered)?,
+                        on_device: settle(active, self.memory, access, pages, pfns, entered)?,
                         rest: walked.rest,
                     });
                 }
@@ -184,23 +188,23 @@ impl Migrator {
     fn walk(
         &mut self,
         active: &mut Space<'_>,
-        memory: &DeviceMemory,
         access: Access,
         range: PageRange,
         pfns: &mut PfnBuffer,
         faults: &mut usize,
     ) -> Result<Option<Walked>> {
         // What the device has no room for stays in system memory.
-        let _ = memory.make_room(range.pages());
-        self.arrivals.fill(memory, range.pages())?;
+        let _ = self.arrivals.make_room(range);
+        self.arrivals.fill(range)?;
 
         let mut reserve = Reserve::new()?;
 
-        let walk = active.walk(range, access, pfns, &mut self.buffer)?;
+        let whole = self.arrivals.has_huge();
+        let walk = active.walk(range, access, whole, pfns, &mut self.buffer)?;
         let Some(mut batch) = walk.collect(faults)? else {
             return Ok(None);
         };
-        batch.offer(self.arrivals.targets(memory));
+        batch.offer(self.arrivals.targets());
         let (pages, rest) = (batch.walked(), batch.rest());
         let entered = batch.finish(|found| enter(found, access, &mut reserve));
         Ok(Some(Walked {

@@ -102,6 +102,7 @@ impl Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Flags {
     migrate_on_fault: bool,
+    fail_alloc: bool,
 }
 
 impl Flags {
@@ -109,11 +110,12 @@ impl Flags {
     ///
     /// [`EINVAL`] if there is a flag that the device does not know.
     fn decode(flags: u64) -> Result<Self> {
-        if flags & !uapi::FLAG_MIGRATE_ON_FAULT != 0 {
+        if flags & !(uapi::FLAG_MIGRATE_ON_FAULT | uapi::FLAG_FAIL_ALLOC) != 0 {
             return Err(EINVAL);
         }
         Ok(Self {
             migrate_on_fault: flags & uapi::FLAG_MIGRATE_ON_FAULT != 0,
+            fail_alloc: flags & uapi::FLAG_FAIL_ALLOC != 0,
         })
     }
 }
@@ -156,7 +158,7 @@ fn run(
     progress: &mut Progress,
 ) -> Result {
     let mut active = mirror.active()?;
-    let memory = mirror.memory();
+    let (memory, huge) = (mirror.memory(), mirror.huge_pages());
 
     let task_size = active.task_size();
     let request = || Request::new(command, task_size);
@@ -165,24 +167,29 @@ fn run(
             active,
             memory,
             direction,
-            mirror.migrates_on_fault(),
+            mirror.migrates_on_fault().then_some(huge),
             &request()?,
             progress,
         )
     };
 
     match operation {
-        Operation::Release => transfer::release(&mut active, memory, progress),
+        Operation::Release => transfer::release(&mut active, memory, huge, progress),
         Operation::Read => copy(access::Direction::Read, &mut active, progress),
         Operation::Write => copy(access::Direction::Write, &mut active, progress),
         Operation::Snapshot => access::snapshot(&mut active, &request()?, progress),
         Operation::Exclusive => exclusive::take(&mut active, memory, &request()?, progress),
         Operation::CheckExclusive => exclusive::check(&mut active, request()?.range),
-        Operation::ToDevice => transfer::to_device(&mut active, memory, &request()?, progress),
-        Operation::ToSystem => transfer::to_system(&mut active, memory, request()?.range, progress),
+        Operation::ToDevice => {
+            transfer::to_device(&mut active, memory, huge, &request()?, progress)
+        }
+        Operation::ToSystem => {
+            transfer::to_system(&mut active, memory, huge, request()?.range, progress)
+        }
         Operation::Fault(_) if !walk::SUPPORTED => Err(EOPNOTSUPP),
         Operation::Fault(access) => {
-            fault::to_device(&mut active, memory, access, request()?.range, progress)
+            let range = request()?.range;
+            fault::to_device(&mut active, memory, huge, access, range, progress)
         }
         Operation::SetFlags => set_flags(mirror, Flags::decode(command.npages)?),
     }
@@ -193,6 +200,7 @@ fn set_flags(mirror: &Mirror, flags: Flags) -> Result {
         return Err(EOPNOTSUPP);
     }
     mirror.set_migrates_on_fault(flags.migrate_on_fault);
+    mirror.huge_pages().set_fail(flags.fail_alloc);
     Ok(())
 }
 
@@ -242,15 +250,21 @@ mod tests {
 
     #[test]
     fn unknown_flags_are_refused() {
-        let on = Flags {
-            migrate_on_fault: true,
-        };
-        let off = Flags {
-            migrate_on_fault: false,
-        };
-        assert_eq!(Flags::decode(0), Ok(off));
-        assert_eq!(Flags::decode(2), Ok(on));
-        for flags in [1, 3, 4, 6, 1 << 63, u64::MAX] {
+        for (flags, migrate_on_fault, fail_alloc) in [
+            (0, false, false),
+            (1, false, true),
+            (2, true, false),
+            (3, true, true), //
+        ] {
+            assert_eq!(
+                Flags::decode(flags),
+                Ok(Flags {
+                    migrate_on_fault,
+                    fail_alloc,
+                })
+            );
+        }
+        for flags in [4, 5, 6, 7, 8, 1 << 63, u64::MAX] {
             assert_eq!(Flags::decode(flags), Err(EINVAL));
         }
     }

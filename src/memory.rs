@@ -3,7 +3,8 @@
 //! The private memory of a device.
 //!
 //! Device-private pages have no memory of their own that a test could use: the bytes are kept in
-//! ordinary kernel pages, one for each device page in use, found by the place of the device page.
+//! ordinary kernel pages, one for each device page in use, found by the place of the device page. A
+//! huge page has as many of them as it would have small ones, so that mm may cut it into these.
 //!
 //! # Lock order
 //!
@@ -15,6 +16,7 @@ use crate::{
     capacity::Capacity,
     hmm::{
         frame::DeviceIndex,
+        free::FreePage,
         page::{
             Contents,
             LockedPage,
@@ -22,13 +24,12 @@ use crate::{
         },
         pagemap::{
             DeviceOwner,
-            FreePage,
             Pagemap,
             PagemapOps, //
         }, //
     },
     pool::{
-        Numbered,
+        From,
         Pool, //
     }, //
 };
@@ -111,18 +112,35 @@ impl PrivateMemory {
     /// Puts `contents` into a free device page. `None` if the device is full. Never waits.
     pub(crate) fn store(&self, contents: Contents) -> Option<LockedPage> {
         let mut contents = contents;
-        for chunk in self.chunks() {
-            let taken = chunk
-                .ops()
-                .pages
-                .lock()
-                .take(|| chunk.fresh_page(), contents);
-            match taken {
-                Ok(page) => return chunk.lock_page(page).ok(),
-                Err(back) => contents = back,
+        // No block is broken up as long as any chunk has a rest of one.
+        for from in [From::Rest, From::Any] {
+            for chunk in self.chunks() {
+                let taken = chunk.ops().pages.lock().take(from, contents);
+                match taken {
+                    Ok(page) => return chunk.lock_page(page).ok(),
+                    Err(back) => contents = back,
+                }
             }
         }
         None
+    }
+
+    /// Sets a block aside for a huge page. `None` if there is no whole one, and no other chunk can
+    /// be had. May sleep long; no lock may be held.
+    pub(crate) fn set_aside(&self) -> Option<Spare<'_>> {
+        let spare = || {
+            self.chunks().find_map(|chunk| {
+                let page = Some(chunk.ops().pages.lock().take_whole()?);
+                Some(Spare { chunk, page })
+            })
+        };
+        spare().or_else(|| {
+            let _guard = self.grow.lock();
+            spare().or_else(|| {
+                self.add_chunk().ok()?;
+                spare()
+            })
+        })
     }
 
     /// Lends the contents of the device page `index` to `access`, which must not sleep. `None` if
@@ -145,7 +163,7 @@ impl PrivateMemory {
     fn has_room(&self, count: usize) -> bool {
         let free = self
             .chunks()
-            .map(|chunk| chunk.fresh_pages() + chunk.ops().free_pages())
+            .map(|chunk| chunk.ops().free_pages())
             .sum::<usize>();
         free >= count
     }
@@ -168,8 +186,45 @@ impl PrivateMemory {
             ),
             GFP_KERNEL,
         )?;
+        while let Some(block) = chunk.fresh_block() {
+            chunk.ops().pages.lock().add(block);
+        }
         slot.populate(chunk);
         Ok(())
+    }
+}
+
+/// A block that is set aside for a huge page, and free again if none is made.
+pub(crate) struct Spare<'m> {
+    chunk: &'m Pagemap<Chunk>,
+    page: Option<FreePage>,
+}
+
+impl Spare<'_> {
+    /// Makes a huge page of it, and takes its contents, page by page, from the end of `contents`.
+    /// `None` if these are too few. Never waits.
+    pub(crate) fn store(mut self, contents: &mut KVec<Contents>) -> Option<LockedPage> {
+        if contents.len() < self.page.as_ref()?.pages() {
+            return None;
+        }
+        let page = self.page.take()?;
+        let mut pages = self.chunk.ops().pages.lock();
+
+        for number in (page.offset()..page.offset() + page.pages()).rev() {
+            if let Some(contents) = contents.pop() {
+                pages.fill(number, contents);
+            }
+        }
+        drop(pages);
+        self.chunk.lock_page(page).ok()
+    }
+}
+
+impl Drop for Spare<'_> {
+    fn drop(&mut self) {
+        if let Some(page) = self.page.take() {
+            self.chunk.ops().pages.lock().put(page);
+        }
     }
 }
 
@@ -177,13 +232,7 @@ impl PrivateMemory {
 #[pin_data]
 pub(crate) struct Chunk {
     #[pin]
-    pages: SpinLock<Pool<FreePage, Contents>>,
-}
-
-impl Numbered for FreePage {
-    fn number(&self) -> usize {
-        self.offset()
-    }
+    pages: SpinLock<Pool<Contents>>,
 }
 
 impl Chunk {
@@ -212,13 +261,21 @@ impl Chunk {
 
 impl PagemapOps for Chunk {
     fn free(&self, page: FreePage) {
-        let contents = self.pages.lock().put(page);
-        // Not under the lock.
-        drop(contents);
+        for number in page.offset()..page.offset() + page.pages() {
+            let contents = self.pages.lock().clear(number);
+            // Not under the lock.
+            drop(contents);
+        }
+        self.pages.lock().put(page);
     }
 
     fn copy_to_system(&self, page: DeviceIndex, target: &mut SystemTarget) -> Result {
-        self.with_contents(page, |contents| target.copy_from(contents))
-            .ok_or(EIO)
+        for part in 0..target.pages() {
+            let page = DeviceIndex::new(page.number() + part);
+
+            self.with_contents(page, |contents| target.copy_from(part, contents))
+                .ok_or(EIO)?;
+        }
+        Ok(())
     }
 }

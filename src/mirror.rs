@@ -41,6 +41,32 @@ pub(crate) struct Mirror {
     memory: Arc<DeviceMemory>,
     /// READ and WRITE move the pages to the device that they fault on.
     migrates: Atomic<bool>,
+    huge_pages: HugePages,
+}
+
+/// The huge pages that the requests of an open file allocate, on the device and in the system. A
+/// test can make one such allocation fail.
+pub(crate) struct HugePages {
+    fail: Atomic<bool>,
+}
+
+impl HugePages {
+    /// Allocations succeed if there is a huge page.
+    pub(crate) const fn new() -> Self {
+        Self {
+            fail: Atomic::new(false),
+        }
+    }
+
+    /// Sets whether the next allocation fails.
+    pub(crate) fn set_fail(&self, fail: bool) {
+        self.fail.store(fail, Relaxed);
+    }
+
+    /// Whether an allocation, which is about to be made, shall be made at all.
+    pub(crate) fn may_allocate(&self) -> bool {
+        !self.fail.xchg(false, Relaxed)
+    }
 }
 
 impl Mirror {
@@ -56,6 +82,11 @@ impl Mirror {
     /// The memory of the device.
     pub(crate) fn memory(&self) -> &DeviceMemory {
         &self.memory
+    }
+
+    /// The huge pages of its requests.
+    pub(crate) fn huge_pages(&self) -> &HugePages {
+        &self.huge_pages
     }
 
     /// Whether the faults of READ and WRITE move pages to the device.
@@ -83,6 +114,7 @@ impl MinorDevice for Mirror {
                 notifier <- IntervalNotifier::new(mm, memory.owner().clone()),
                 memory: memory.clone(),
                 migrates: Atomic::new(false),
+                huge_pages: HugePages::new(),
             }),
             GFP_KERNEL_ACCOUNT,
         )

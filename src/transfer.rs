@@ -41,8 +41,14 @@ use crate::{
         Progress,
         Request, //
     },
-    memory::Chunk,
-    mirror::Space,
+    memory::{
+        Chunk,
+        Spare, //
+    },
+    mirror::{
+        HugePages,
+        Space, //
+    },
     patience::Patience,
 };
 use kernel::{
@@ -70,20 +76,21 @@ use kernel::{
 pub(crate) fn to_device(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
+    huge: &HugePages,
     request: &Request,
     progress: &mut Progress,
 ) -> Result {
     let mut pfns = PfnBuffer::new()?;
     let mut buffer = MigrateBuffer::new()?;
-    let mut arrivals = Arrivals::new();
+    let mut arrivals = Arrivals::new(memory, huge);
     let mut missing = false;
 
     for block in request.range.blocks() {
         if killed() {
             return Err(EINTR);
         }
-        memory.make_room(block.pages())?;
-        arrivals.fill(memory, block.pages())?;
+        arrivals.make_room(block)?;
+        arrivals.fill(block)?;
         block_to_device(active, memory, block, &mut arrivals, &mut buffer)?;
 
         // Learn where the pages are now, like everyone else: they may have changed again.
@@ -105,50 +112,86 @@ pub(crate) fn to_device(
     }
 }
 
-/// Kernel pages for the contents of pages that move to private memory of the device, allocated
-/// before any page is locked. Pages that move to coherent memory need none.
-pub(crate) struct Arrivals(KVec<Contents>);
+/// What pages need that move to the device, allocated before any page is locked. Pages that move to
+/// coherent memory need nothing.
+pub(crate) struct Arrivals<'m> {
+    memory: &'m DeviceMemory,
+    huge_pages: &'m HugePages,
+    /// Kernel pages for the contents of private pages.
+    contents: KVec<Contents>,
+    /// For a huge page.
+    spare: Option<Spare<'m>>,
+}
 
-impl Arrivals {
-    /// No pages.
-    pub(crate) fn new() -> Self {
-        Self(KVec::new())
+impl<'m> Arrivals<'m> {
+    /// Nothing as yet.
+    pub(crate) fn new(memory: &'m DeviceMemory, huge_pages: &'m HugePages) -> Self {
+        Self {
+            memory,
+            huge_pages,
+            contents: KVec::new(),
+            spare: None,
+        }
     }
 
-    /// Allocates until there are pages for `count` pages that move to `memory`. May sleep and
+    /// Sees to it that the device has room for the pages of `range`, which lies in one block, if
+    /// there can be; for a huge page, if it is a whole block. May sleep long; no lock may be held.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`DeviceMemory::make_room`].
+    pub(crate) fn make_room(&mut self, range: PageRange) -> Result {
+        if range.is_block() && self.spare.is_none() && self.huge_pages.may_allocate() {
+            self.spare = self.memory.set_aside();
+        }
+        match self.spare {
+            // Small pages may have it too.
+            Some(_) => Ok(()),
+            None => self.memory.make_room(range.pages()),
+        }
+    }
+
+    /// Allocates until there is a kernel page for each page of `range` that needs one. May sleep and
     /// reclaim.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(crate) fn fill(&mut self, memory: &DeviceMemory, count: usize) -> Result {
-        let count = match memory {
-            DeviceMemory::Private(_) => count,
+    pub(crate) fn fill(&mut self, range: PageRange) -> Result {
+        let count = match self.memory {
+            DeviceMemory::Private(_) => range.pages(),
             DeviceMemory::Coherent(_) => 0,
         };
-        while self.0.len() < count {
-            self.0.push(Contents::new()?, GFP_KERNEL_ACCOUNT)?;
+        while self.contents.len() < count {
+            self.contents.push(Contents::new()?, GFP_KERNEL_ACCOUNT)?;
         }
         Ok(())
     }
 
+    /// Whether there is room for a huge page.
+    pub(crate) fn has_huge(&self) -> bool {
+        self.spare.is_some()
+    }
+
     /// What is offered to a batch: for each page of system memory, and each hole, a page of the
     /// device with the same contents, while it has any.
-    pub(crate) fn targets<'m>(
-        &'m mut self,
-        memory: &'m DeviceMemory,
-    ) -> impl FnMut(usize, Source<'_, Chunk>) -> Option<LockedPage> + 'm {
+    pub(crate) fn targets(
+        &mut self,
+    ) -> impl FnMut(usize, Source<'_, Chunk>) -> Option<LockedPage> + use<'_, 'm> {
         let mut full = false;
 
-        move |_, source| match memory {
+        move |size, source| match self.memory {
+            DeviceMemory::Private(_) if size > 1 => self.huge_target(&source),
             DeviceMemory::Private(memory) => {
+                // A block that has small pages is not a huge one.
+                self.spare = None;
                 if full {
                     return None;
                 }
-                let mut page = self.0.pop()?;
+                let mut page = self.contents.pop()?;
                 match source {
                     Source::Hole => page.clear(),
-                    Source::System(source) => page.copy_from(&source),
+                    Source::System(source) => page.copy_from(&source, 0),
                     Source::Device(..) | Source::Coherent(_) => return None,
                 }
                 let target = memory.store(page);
@@ -162,14 +205,29 @@ impl Arrivals {
             },
         }
     }
+
+    /// A huge page of the device with the contents of `source`.
+    fn huge_target(&mut self, source: &Source<'_, Chunk>) -> Option<LockedPage> {
+        let spare = self.spare.take()?;
+        let first = self.contents.len().checked_sub(BLOCK_PAGES)?;
+
+        for (part, page) in self.contents.iter_mut().skip(first).enumerate() {
+            match source {
+                Source::Hole => page.clear(),
+                Source::System(source) => page.copy_from(source, part),
+                Source::Device(..) | Source::Coherent(_) => return None,
+            }
+        }
+        spare.store(&mut self.contents)
+    }
 }
 
-/// Moves what can be moved of one block; `arrivals` has a page for each page of it.
+/// Moves what can be moved of one block; `arrivals` has been filled for it.
 fn block_to_device(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
     block: PageRange,
-    arrivals: &mut Arrivals,
+    arrivals: &mut Arrivals<'_>,
     buffer: &mut MigrateBuffer,
 ) -> Result {
     let mut mmap = active.mmap_read()?;
@@ -183,12 +241,13 @@ fn block_to_device(
         let (piece, after) = range.split_at(vma.end());
         rest = after;
 
-        let mut collected = match mmap.migrate(piece, Select::System, memory.owner(), buffer) {
+        let (whole, owner) = (arrivals.has_huge(), memory.owner());
+        let mut collected = match mmap.migrate(piece, Select::System, whole, owner, buffer) {
             // Somebody else changes the very same pages: they stay where they are.
             Err(error) if error == EAGAIN => continue,
             collected => collected?,
         };
-        collected.offer(arrivals.targets(memory));
+        collected.offer(arrivals.targets());
         let _ = collected.commit();
     }
     Ok(())
@@ -234,10 +293,11 @@ fn read_back(
 pub(crate) fn to_system(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
+    huge: &HugePages,
     range: PageRange,
     progress: &mut Progress,
 ) -> Result {
-    let mut home = Home::new()?;
+    let mut home = Home::new(huge)?;
     let mut rest = Some(range);
 
     while let Some(range) = rest {
@@ -254,9 +314,10 @@ pub(crate) fn to_system(
 pub(crate) fn release(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
+    huge: &HugePages,
     progress: &mut Progress,
 ) -> Result {
-    let mut home = Home::new()?;
+    let mut home = Home::new(huge)?;
     let mut next = 0;
 
     // The address space may change between the steps, and so each looks anew.
@@ -287,14 +348,16 @@ fn next_candidate(active: &mut Space<'_>, mut from: usize) -> Result<Option<Page
 }
 
 /// What moving pages home needs, kept from block to block.
-struct Home {
+struct Home<'a> {
+    huge_pages: &'a HugePages,
     pages: HomePages,
     buffer: MigrateBuffer,
 }
 
-impl Home {
-    fn new() -> Result<Self> {
+impl<'a> Home<'a> {
+    fn new(huge_pages: &'a HugePages) -> Result<Self> {
         Ok(Self {
+            huge_pages,
             pages: HomePages::new(),
             buffer: MigrateBuffer::new()?,
         })
@@ -313,15 +376,20 @@ impl Home {
         if killed() {
             return Err(EINTR);
         }
-        self.pages.fill(range.pages().min(BLOCK_PAGES))?;
+        let (block, _) = range.split_block();
+        self.pages.fill(block.pages())?;
+        let may_be_huge = block.is_block() && memory.has_huge_pages();
+        if may_be_huge && !self.pages.has_huge() && self.huge_pages.may_allocate() {
+            self.pages.fill_huge();
+        }
 
         let mut mmap = active.mmap_read()?;
         let vma = mmap.vma_at(range.start()).ok_or(EINVAL)?;
-        let (block, _) = range.split_block();
         let (piece, _) = block.split_at(vma.end());
 
         if wanted(vma) {
-            match mmap.migrate(piece, memory.select(), memory.owner(), &mut self.buffer) {
+            let (whole, owner) = (self.pages.has_huge(), memory.owner());
+            match mmap.migrate(piece, memory.select(), whole, owner, &mut self.buffer) {
                 Ok(collected) => bring_home(collected, &mut self.pages, &mut progress.pages)?,
                 // Others changed it meanwhile: again.
                 Err(error) if error == EAGAIN => return Ok(Some(range)),

@@ -54,6 +54,8 @@ pub(crate) const READ_FAULT: u32 = _IOWR::<Command>(b'H' as u32, 0x0a);
 /// The device faults on pages to write them, and they move to it.
 pub(crate) const WRITE_FAULT: u32 = _IOWR::<Command>(b'H' as u32, 0x0b);
 
+/// A bit of [`FLAGS`]: the next allocation of a huge page fails.
+pub(crate) const FLAG_FAIL_ALLOC: u64 = bindings::HMM_DMIRROR_FLAG_FAIL_ALLOC as u64;
 /// A bit of [`FLAGS`]: the faults of READ and WRITE migrate, too.
 pub(crate) const FLAG_MIGRATE_ON_FAULT: u64 = bindings::HMM_DMIRROR_FLAG_MIGRATE_ON_FAULT as u64;
 

@@ -26,7 +26,8 @@ enum Batch {
 ///
 /// * `src` and `dst` have as many entries as were collected. Where `src` names a page, it is locked
 ///   and referenced by the batch, and unmapped.
-/// * Each entry of `dst` is 0, or names a page that is locked and referenced.
+/// * Each entry of `dst` is 0, or names a page that is locked and referenced, and as large as what
+///   `src` names there.
 /// * Unless `committed`, `migrate_vma_pages()` or its twin has not been called: `src` is as the
 ///   collection left it, and lock and reference of the pages in `dst` are ours.
 /// * If `committed`, it has been called once: `src` tells what has moved, and lock and reference of
@@ -84,45 +85,56 @@ impl<'a> Pages<'a> {
         }
     }
 
-    /// Asks `choose` for the target of each entry that takes part and has none yet, by the number
-    /// of the entry and its source.
+    /// Asks `choose` for the target of each entry that takes part and has none yet, by its source.
     ///
     /// The page of a source stays locked and referenced for as long as `self` lives.
-    pub(super) fn offer(
-        &mut self,
-        mut choose: impl FnMut(usize, MigratePfn) -> Option<LockedPage>,
-    ) {
-        for (index, (&src, dst)) in self.src.iter().zip(self.dst.iter_mut()).enumerate() {
+    pub(super) fn offer(&mut self, mut choose: impl FnMut(MigratePfn) -> Option<LockedPage>) {
+        for (&src, dst) in self.src.iter().zip(self.dst.iter_mut()) {
             let src = MigratePfn::new(src);
             if !src.migrates() || *dst != 0 {
                 continue;
             }
-            if let Some(page) = choose(index, src) {
-                let page = page.into_raw();
-                // SAFETY: A locked page is valid.
-                let number = unsafe { shims::dmirror_shim_page_to_pfn(page.as_ptr()) };
-                // INVARIANT: Lock and reference have been given to us.
-                *dst = MigratePfn::target(number).into_raw();
-            }
+            // mm can cut a huge source into small ones even now. But it would leave alone what maps
+            // it in other processes, as a huge page that is none any more.
+            let Some(page) = choose(src).filter(|page| page.pages() == src.pages()) else {
+                continue;
+            };
+            let pages = page.pages();
+            let page = page.into_raw();
+            // SAFETY: A locked page is valid.
+            let number = unsafe { shims::dmirror_shim_page_to_pfn(page.as_ptr()) };
+            // INVARIANT: Lock and reference have been given to us, and it is as large as its source.
+            *dst = MigratePfn::target(number, pages).into_raw();
         }
     }
 
-    /// How many entries have a target and still take part. After the commit: how many moved.
-    pub(super) fn moving(&self) -> usize {
-        let entries = self.src.iter().zip(self.dst.iter());
+    /// The entries that have a target and still take part; after the commit, those that moved. With
+    /// the number of each, its source and its target.
+    fn taking_part(&self) -> impl Iterator<Item = (usize, MigratePfn, MigratePfn)> + '_ {
+        let entries = self.src.iter().zip(self.dst.iter()).enumerate();
 
         entries
-            .filter(|(&src, &dst)| MigratePfn::new(src).migrates() && dst != 0)
-            .count()
+            .map(|(index, (&src, &dst))| (index, MigratePfn::new(src), MigratePfn::new(dst)))
+            .filter(|(_, src, dst)| src.migrates() && dst.number().is_some())
     }
 
-    /// Calls `tell` for each page that moved, once committed: with the number of the page, its new
-    /// frame number, and the entry of its source.
+    /// How many pages, counted as small ones, have a target and still take part. After the commit:
+    /// how many moved.
+    pub(super) fn moving(&self) -> usize {
+        self.taking_part().map(|(_, _, dst)| dst.pages()).sum()
+    }
+
+    /// Calls `tell` for each small page, or part of a huge one, that moved, once committed: with the
+    /// number of the page, its new frame number, and the entry of its source.
     pub(super) fn moved_to(&self, mut tell: impl FnMut(usize, usize, MigratePfn)) {
-        for (index, (&src, &dst)) in self.src.iter().zip(self.dst.iter()).enumerate() {
-            let (src, dst) = (MigratePfn::new(src), MigratePfn::new(dst));
-            if let (true, Some(number)) = (self.committed && src.migrates(), dst.number()) {
-                tell(index, number, src);
+        if !self.committed {
+            return;
+        }
+        for (index, src, dst) in self.taking_part() {
+            for part in 0..dst.pages() {
+                if let Some(number) = dst.number() {
+                    tell(index + part, number + part, src);
+                }
             }
         }
     }

@@ -10,6 +10,7 @@
 //! C headers: [`include/linux/hmm.h`](srctree/include/linux/hmm.h),
 //! [`include/linux/migrate.h`](srctree/include/linux/migrate.h)
 
+use super::range::BLOCK_PAGES;
 use crate::bindings;
 
 /// The page frame number of a page that the CPU can address.
@@ -152,6 +153,7 @@ impl MigratePfn {
     const VALID: usize = bindings::MIGRATE_PFN_VALID as usize;
     const MIGRATE: usize = bindings::MIGRATE_PFN_MIGRATE as usize;
     const WRITE: usize = bindings::MIGRATE_PFN_WRITE as usize;
+    const COMPOUND: usize = bindings::MIGRATE_PFN_COMPOUND as usize;
     const SHIFT: u32 = bindings::MIGRATE_PFN_SHIFT;
 
     /// The entry as the kernel wrote it.
@@ -159,9 +161,12 @@ impl MigratePfn {
         Self(raw)
     }
 
-    /// The `dst` entry that offers the page with this frame number (C: `migrate_pfn()`).
-    pub(super) const fn target(number: usize) -> Self {
-        Self((number << Self::SHIFT) | Self::VALID)
+    /// The `dst` entry that offers the page with this frame number (C: `migrate_pfn()`), a huge one
+    /// if it is as large as more than one small page.
+    pub(super) const fn target(number: usize, pages: usize) -> Self {
+        let size = if pages > 1 { Self::COMPOUND } else { 0 };
+
+        Self((number << Self::SHIFT) | size | Self::VALID)
     }
 
     /// The entry as the kernel wants it.
@@ -180,6 +185,16 @@ impl MigratePfn {
     /// The entry takes part: a page that can move, or a hole that can be filled.
     pub(super) const fn migrates(self) -> bool {
         self.0 & Self::MIGRATE != 0
+    }
+
+    /// How many small pages it stands for: those of a block if it is one huge page, or a hole for
+    /// which there may be one. The entries that follow are empty then.
+    pub(super) const fn pages(self) -> usize {
+        if self.0 & Self::COMPOUND == 0 {
+            1
+        } else {
+            BLOCK_PAGES
+        }
     }
 
     /// The page was mapped writable, and will be again.
@@ -248,10 +263,13 @@ mod tests {
 
     #[test]
     fn migrate_pfn_round_trip() {
-        let target = MigratePfn::target(0xabcdef);
-        assert_eq!(target.number(), Some(0xabcdef));
-        assert!(!target.migrates());
-        assert_eq!(MigratePfn::new(target.into_raw()).number(), Some(0xabcdef));
+        for pages in [1, BLOCK_PAGES] {
+            let target = MigratePfn::target(0xabcdef, pages);
+            assert_eq!(target.number(), Some(0xabcdef));
+            assert_eq!(target.pages(), pages);
+            assert!(!target.migrates());
+            assert_eq!(MigratePfn::new(target.into_raw()).number(), Some(0xabcdef));
+        }
     }
 
     #[test]
@@ -259,6 +277,9 @@ mod tests {
         let hole = MigratePfn::new(MigratePfn::MIGRATE);
         assert!(hole.migrates());
         assert_eq!(hole.number(), None);
+        assert_eq!(hole.pages(), 1);
+        let hole = MigratePfn::new(MigratePfn::MIGRATE | MigratePfn::COMPOUND);
+        assert_eq!((hole.number(), hole.pages()), (None, BLOCK_PAGES));
         assert!(!MigratePfn::new(0).migrates());
     }
 }

@@ -9,6 +9,7 @@ use super::{
     batch::Pages,
     migrate::{
         Collected,
+        MigrateBuffer,
         Select,
         Source,
         WORDS_PER_PAGE, //
@@ -18,7 +19,12 @@ use super::{
         DeviceOwner,
         PagemapOps, //
     },
-    range::PageRange, //
+    range::{
+        PageRange,
+        BLOCK_ORDER,
+        BLOCK_PAGES,
+        BLOCK_SIZE, //
+    }, //
 };
 use crate::bindings as shims;
 use core::ops::Range;
@@ -33,6 +39,9 @@ use kernel::{
     }, //
 };
 
+/// How long to wait before pages are tried again that somebody else has locked.
+const RETRY: Delta = Delta::from_millis(10);
+
 /// Brings the device pages of a batch home, into `pages`, and adds how many moved to `moved`. Those
 /// for which there is no page stay.
 ///
@@ -46,54 +55,81 @@ pub(crate) fn bring_home<O: PagemapOps>(
 ) -> Result {
     let mut result = Ok(());
 
-    collected.offer(|_, source| {
-        let copied = match source {
-            Source::Device(ops, index) => ops.copy_to_system(index, pages.next()?),
+    collected.offer(|size, source| {
+        let (mut target, copied);
+        match source {
+            Source::Device(ops, index) => {
+                target = pages.take(size)?;
+                copied = ops.copy_to_system(index, &mut target);
+            }
             Source::Coherent(page) => {
-                pages.next()?.copy_from_page(&page);
-                Ok(())
+                target = pages.take(size)?;
+                target.copy_from_page(&page);
+                copied = Ok(());
             }
             Source::Hole | Source::System(_) => return None,
-        };
+        }
         if let Err(error) = copied {
             result = result.and(Err(error));
             return None;
         }
-        pages.take().map(SystemTarget::into_locked)
+        Some(target.into_locked())
     });
     *moved += collected.commit().moved();
     result
 }
 
 /// New pages of system memory, allocated before any page is locked.
-pub(crate) struct HomePages(KVec<SystemTarget>);
+pub(crate) struct HomePages {
+    small: KVec<SystemTarget>,
+    huge: Option<SystemTarget>,
+}
 
 impl HomePages {
     /// No pages.
     pub(crate) fn new() -> Self {
-        Self(KVec::new())
+        Self {
+            small: KVec::new(),
+            huge: None,
+        }
     }
 
-    /// Allocates until there are `count` pages. May sleep and reclaim.
+    /// Allocates until there are `count` small pages. May sleep and reclaim.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
     pub(crate) fn fill(&mut self, count: usize) -> Result {
-        while self.0.len() < count {
-            self.0.push(SystemTarget::new()?, GFP_KERNEL_ACCOUNT)?;
+        while self.small.len() < count {
+            self.small.push(SystemTarget::new()?, GFP_KERNEL_ACCOUNT)?;
         }
         Ok(())
     }
 
-    /// The page that [`take`](Self::take) will take, while there are any.
-    fn next(&mut self) -> Option<&mut SystemTarget> {
-        self.0.last_mut()
+    /// Allocates a huge page, if there is none already and one is at hand.
+    pub(crate) fn fill_huge(&mut self) {
+        self.try_huge(false);
     }
 
-    /// Takes the next page, while there are any.
-    fn take(&mut self) -> Option<SystemTarget> {
-        self.0.pop()
+    /// The same, with an effort if it may `wait`.
+    fn try_huge(&mut self, wait: bool) {
+        if self.huge.is_none() {
+            self.huge = SystemTarget::new_huge(wait).ok();
+        }
+    }
+
+    /// Whether there is a huge page, and so one can come home whole.
+    pub(crate) fn has_huge(&self) -> bool {
+        self.huge.is_some()
+    }
+
+    /// The next page that is as large as `size` small ones, while there are any.
+    fn take(&mut self, size: usize) -> Option<SystemTarget> {
+        match size {
+            1 => self.small.pop(),
+            BLOCK_PAGES => self.huge.take(),
+            _ => None,
+        }
     }
 }
 
@@ -136,27 +172,50 @@ pub(super) fn serve_fault<O: PagemapOps>(fault: &Fault<'_, O>) -> bindings::vm_f
     }
 }
 
+/// A huge page comes whole, if there is a huge page of system memory at hand. Else it is split, and
+/// one small page comes.
 fn try_serve<O: PagemapOps>(fault: &Fault<'_, O>) -> Result {
-    let place = &fault.vmf.__bindgen_anon_1;
-    let address = place.address - place.address % PAGE_SIZE;
-    let range = PageRange::new(address as u64, 1, usize::MAX)?;
-    let mut buffer = [0; WORDS_PER_PAGE];
     let mut pages = HomePages::new();
-    pages.fill(1)?;
 
-    // SAFETY: By the type invariant the VMA is that of the fault, the mmap lock is held, and the
-    // page is locked and referenced.
-    let collected = unsafe {
-        Collected::setup(
-            place.vma,
-            range,
-            Select::Device,
-            fault.owner,
-            &mut buffer,
-            fault.vmf.page,
-        )
-    }?;
-    bring_home(collected, &mut pages, &mut 0)
+    if fault.is_huge() {
+        pages.fill_huge();
+        if pages.has_huge() {
+            let mut buffer = KVec::from_elem(0, WORDS_PER_PAGE * BLOCK_PAGES, GFP_KERNEL)?;
+            return fault.bring_home(BLOCK_SIZE, &mut buffer, &mut pages);
+        }
+    }
+    pages.fill(1)?;
+    fault.bring_home(PAGE_SIZE, &mut [0; WORDS_PER_PAGE], &mut pages)
+}
+
+impl<O: PagemapOps> Fault<'_, O> {
+    /// Whether the CPU faulted on an entry that maps a huge page.
+    fn is_huge(&self) -> bool {
+        // mm has locked the page table of a small one.
+        self.vmf.pte.is_null()
+    }
+
+    /// Brings home what is in the `size` bytes around the address of the fault, into `pages`.
+    fn bring_home(&self, size: usize, buffer: &mut [usize], pages: &mut HomePages) -> Result {
+        let place = &self.vmf.__bindgen_anon_1;
+        let start = place.address - place.address % size;
+        let range = PageRange::new(start as u64, (size / PAGE_SIZE) as u64, usize::MAX)?;
+
+        // SAFETY: By the type invariant the VMA is that of the fault, the mmap lock is held, and the
+        // page is locked and referenced.
+        let collected = unsafe {
+            Collected::setup(
+                place.vma,
+                range,
+                Select::Device,
+                pages.has_huge(),
+                self.owner,
+                buffer,
+                self.vmf.page,
+            )
+        }?;
+        bring_home(collected, pages, &mut 0)
+    }
 }
 
 /// Brings all pages of the device memory `frames` home, trying again until none is left in use, as
@@ -164,33 +223,42 @@ fn try_serve<O: PagemapOps>(fault: &Fault<'_, O>) -> Result {
 ///
 /// A page may be locked or under migration by others for a while; one of coherent memory may also
 /// be in use by I/O, for as long as that takes. Without memory this waits for memory: there is no
-/// other place for the data.
+/// other place for the data. A huge page waits for a huge page: by its place on the device mm cannot
+/// split it.
 ///
 /// # Safety
 ///
-/// `frames` are those of registered memory of the device `owner`, and no page of it is taken into use
-/// any more.
+/// `frames` are those of registered memory of the device `owner`, from the start of a block on, and
+/// no page of it is taken into use any more.
 pub(super) unsafe fn evict<O: PagemapOps>(
     owner: &DeviceOwner<O>,
     frames: Range<usize>,
     in_use: impl Fn() -> usize,
 ) {
-    const BATCH: usize = 64;
-    let mut src = [0usize; BATCH];
-    let mut dst = [0usize; BATCH];
+    let mut home = HomePages::new();
 
     while in_use() > 0 {
-        for first in frames.clone().step_by(BATCH) {
-            let count = (frames.end - first).min(BATCH);
-            let (Some(src), Some(dst)) = (src.get_mut(..count), dst.get_mut(..count)) else {
-                return;
+        let Ok(mut buffer) = MigrateBuffer::new() else {
+            fsleep(RETRY);
+            continue;
+        };
+        for first in frames.clone().step_by(BLOCK_PAGES) {
+            let count = (frames.end - first).min(BLOCK_PAGES);
+            // SAFETY: The frames of registered memory have a `struct page`.
+            let page = unsafe { shims::dmirror_shim_pfn_to_page(first) };
+            // SAFETY: The page is valid. Without a lock the answer may be out of date: then what is
+            // collected finds no target, and stays for the next time.
+            let order = unsafe { shims::dmirror_shim_page_order(page) };
+            let filled = if order == BLOCK_ORDER {
+                home.try_huge(true);
+                home.has_huge()
+            } else {
+                home.fill(count.min(in_use())).is_ok()
             };
-            let mut home = HomePages::new();
-            if home.fill(count.min(in_use())).is_err() {
-                break;
-            }
+            let (true, Ok((src, dst))) = (filled, buffer.arrays(count)) else {
+                continue;
+            };
             src.fill(0);
-            dst.fill(0);
             // SAFETY: By the safety requirements; `src` has room for all. It always succeeds.
             unsafe { shims::migrate_device_range(src.as_mut_ptr(), first, count) };
             // SAFETY: That has collected the pages in use into `src`; `dst` is all zeroes.
@@ -202,7 +270,7 @@ pub(super) unsafe fn evict<O: PagemapOps>(
             }
         }
         if in_use() > 0 {
-            fsleep(Delta::from_millis(10));
+            fsleep(RETRY);
         }
     }
 }

@@ -18,8 +18,12 @@
 //! * *What is moved?* Anonymous pages. Pages of files and shared memory are collected but never
 //!   offered a target, and stay; so do pinned pages. A page that another thread has locked is
 //!   skipped. None of this holds up the rest.
-//! * *Huge pages?* Split first: all pages here are of 4 KiB. (For the split 7.3 waits for the lock
-//!   of a folio that is mapped by parts, even with earlier pages of the batch locked.)
+//! * *Huge pages?* Whole, or split first: who collects says whether it has huge targets. A huge page
+//!   that has been collected as one gets a huge target or stays; so does a hole of that size. To find
+//!   out only then that there is none is too late: mm could still cut the page, but it forgets to cut
+//!   what maps it in other processes. A huge page of which only a part is to move, or which is mapped
+//!   by parts, is split. (For that 7.3 waits for the lock of a folio that is mapped by parts, even
+//!   with earlier pages of the batch locked.)
 //! * *Holes?* An empty entry of an anonymous VMA, or the page of zeroes, is a [`Source::Hole`] on
 //!   the way to the device: the target must be filled with zeroes by the driver.
 //! * *Is finishing only a notification?* No. Until then the CPU waits for the pages.
@@ -39,7 +43,10 @@ use super::{
         DeviceIndex,
         MigratePfn, //
     },
-    mm::MmapRead,
+    mm::{
+        may_be_huge,
+        MmapRead, //
+    },
     page::{
         LockedPage,
         SourcePage, //
@@ -118,16 +125,27 @@ pub(crate) enum Select {
 
 impl Select {
     /// What C is asked to collect into `src` and `dst`, which have an entry for each page of
-    /// `range`.
+    /// `range`; with `whole`, huge pages in one piece.
     // Kernels differ in what else there is, all of which is theirs to write.
     #[allow(clippy::needless_update, reason = "7.3 as it is has no other members")]
     pub(super) fn request<O: PagemapOps>(
         self,
         range: PageRange,
+        whole: bool,
         owner: &DeviceOwner<O>,
         src: &mut [usize],
         dst: &mut [usize],
     ) -> shims::migrate_vma {
+        let select = match self {
+            Self::System => shims::migrate_vma_direction_MIGRATE_VMA_SELECT_SYSTEM,
+            Self::Device => shims::migrate_vma_direction_MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+            Self::Coherent => shims::migrate_vma_direction_MIGRATE_VMA_SELECT_DEVICE_COHERENT,
+        };
+        let size = if whole {
+            shims::migrate_vma_direction_MIGRATE_VMA_SELECT_COMPOUND
+        } else {
+            0
+        };
         shims::migrate_vma {
             vma: core::ptr::null_mut(),
             src: src.as_mut_ptr(),
@@ -137,24 +155,20 @@ impl Select {
             start: range.start(),
             end: range.end(),
             pgmap_owner: owner.as_raw(),
-            flags: match self {
-                Self::System => shims::migrate_vma_direction_MIGRATE_VMA_SELECT_SYSTEM,
-                Self::Device => shims::migrate_vma_direction_MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
-                Self::Coherent => shims::migrate_vma_direction_MIGRATE_VMA_SELECT_DEVICE_COHERENT,
-            } as usize,
+            flags: (select | size) as usize,
             fault_page: core::ptr::null_mut(),
             ..Default::default()
         }
     }
 }
 
-/// Where a page comes from.
+/// Where a page comes from, small or huge.
 pub(crate) enum Source<'a, O: PagemapOps> {
     /// Nowhere: an address that was never touched, or holds only zeroes.
     Hole,
     /// System memory.
     System(SourcePage<'a>),
-    /// The device's own private memory.
+    /// The device's own private memory: the place of the page, or of the first part of it.
     Device(&'a O, DeviceIndex),
     /// The device's own coherent memory.
     Coherent(SourcePage<'a>),
@@ -168,7 +182,10 @@ pub(crate) struct Collected<'a, O> {
 }
 
 impl MmapRead<'_> {
-    /// Collects the pages of `range`, which lies in one VMA, that `select` selects.
+    /// Collects the pages of `range`, which lies in one VMA, that `select` selects. With `whole`,
+    /// huge pages that lie in it are collected in one piece, and holes of that size on the way to the
+    /// device too, unless the VMA shall have no huge pages (`MADV_NOHUGEPAGE`); without, in small
+    /// pieces.
     ///
     /// Notifies all who mirror the address space, this device too. May sleep, and wait for pages:
     /// so there is one collection at a time.
@@ -184,17 +201,20 @@ impl MmapRead<'_> {
         &'a mut self,
         range: PageRange,
         select: Select,
+        whole: bool,
         owner: &'a DeviceOwner<O>,
         buffer: &'a mut MigrateBuffer,
     ) -> Result<Collected<'a, O>> {
-        let vma = self.vma_at(range.start()).ok_or(EINVAL)?.as_ptr();
+        let vma = self.vma_at(range.start()).ok_or(EINVAL)?;
+        let whole = whole && (select != Select::System || may_be_huge(vma));
 
         // SAFETY: The VMA is valid while `self` is borrowed, and there is no page fault.
         unsafe {
             Collected::setup(
-                vma,
+                vma.as_ptr(),
                 range,
                 select,
+                whole,
                 owner,
                 &mut buffer.0,
                 core::ptr::null_mut(),
@@ -219,12 +239,13 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
         vma: *mut bindings::vm_area_struct,
         range: PageRange,
         select: Select,
+        whole: bool,
         owner: &'a DeviceOwner<O>,
         buffer: &'a mut [usize],
         fault_page: *mut bindings::page,
     ) -> Result<Self> {
         let (src, dst) = arrays(buffer, range.pages() * (WORDS_PER_PAGE / 2))?;
-        let mut raw = select.request(range, owner, src, dst);
+        let mut raw = select.request(range, whole, owner, src, dst);
         raw.vma = vma;
         raw.fault_page = fault_page;
         // SAFETY: By the safety requirements; the arrays have all the entries that may be written.
@@ -244,19 +265,19 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
     }
 
     /// Asks for a target for each page that can move, and each hole: `choose` gets the number of
-    /// the page in the range and where it comes from, and returns the page that shall take its
-    /// place, filled, or `None` to leave it.
+    /// small pages that it is as large as, 1 or [`BLOCK_PAGES`], and where it comes from, and returns
+    /// the page that shall take its place, filled and of the same size, or `None` to leave it.
     pub(crate) fn offer(
         &mut self,
         mut choose: impl FnMut(usize, Source<'_, O>) -> Option<LockedPage>,
     ) {
         let owner = self.owner;
 
-        self.pages.offer(|index, src| {
+        self.pages.offer(|src| {
             // SAFETY: The page of an entry that takes part is locked and referenced for longer than
-            // this call.
+            // this call, and it is the first of as many as the entry says.
             let source = unsafe { source(src, owner) }?;
-            choose(index, source)
+            choose(src.pages(), source)
         });
     }
 
@@ -273,7 +294,8 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
 ///
 /// # Safety
 ///
-/// The page in `src`, if any, is locked and referenced for `'a`.
+/// The page in `src`, if any, is locked and referenced for `'a`, and is the first of `src.pages()`
+/// pages of a folio.
 unsafe fn source<'a, O: PagemapOps>(
     src: MigratePfn,
     owner: &DeviceOwner<O>,
@@ -294,12 +316,14 @@ unsafe fn source<'a, O: PagemapOps>(
         // SAFETY: The page is one of device memory, and in use for `'a`.
         unsafe { owner.owns(page) }.then(|| {
             // SAFETY: The CPU can address coherent memory, and the page is in use for `'a`.
-            Source::Coherent(unsafe { SourcePage::from_raw(page) })
+            Source::Coherent(unsafe { SourcePage::from_raw(page, src.pages()) })
         })
     // SAFETY: The page is valid.
     } else if unsafe { shims::dmirror_shim_is_anon(page.as_ptr()) } {
-        // SAFETY: The page is anonymous memory of the system, and valid for `'a`.
-        Some(Source::System(unsafe { SourcePage::from_raw(page) }))
+        // SAFETY: The page is anonymous memory of the system, valid for `'a`, and of that size.
+        Some(Source::System(unsafe {
+            SourcePage::from_raw(page, src.pages())
+        }))
     } else {
         None
     }
@@ -310,7 +334,7 @@ unsafe fn source<'a, O: PagemapOps>(
 pub(crate) struct Committed<'a>(Pages<'a>);
 
 impl Committed<'_> {
-    /// How many pages moved, holes that were filled included.
+    /// How many pages moved, counted as small ones, holes that were filled included.
     pub(crate) fn moved(&self) -> usize {
         self.0.moving()
     }

@@ -127,3 +127,9 @@ pub(crate) fn has_anonymous_pages(vma: &VmaRef) -> bool {
     // SAFETY: `vma` is a valid VMA since it is a reference; `anon_vma` is read once.
     unsafe { shims::dmirror_shim_vma_has_anon(vma.as_ptr()) }
 }
+
+/// Whether `vma` may have huge pages: neither the process nor the area has said that it shall not.
+pub(super) fn may_be_huge(vma: &VmaRef) -> bool {
+    // SAFETY: `vma` is a valid VMA since it is a reference, and its mm lives.
+    !unsafe { shims::dmirror_shim_vma_thp_disabled(vma.as_ptr()) }
+}

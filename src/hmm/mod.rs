@@ -80,6 +80,7 @@ mod batch;
 pub(crate) mod coherent;
 pub(crate) mod exclusive;
 pub(crate) mod frame;
+pub(crate) mod free;
 pub(crate) mod home;
 pub(crate) mod leaf;
 pub(crate) mod mapping;

@@ -10,7 +10,8 @@
 
 use super::{
     notifier::Active,
-    pagemap::PagemapOps, //
+    pagemap::PagemapOps,
+    range::BLOCK_ORDER, //
 };
 use crate::bindings as shims;
 use core::{
@@ -28,7 +29,7 @@ use kernel::{
     uaccess::UserPtr, //
 };
 
-/// A locked page that we own: what a migration takes as a target.
+/// A locked page that we own, small or huge: what a migration takes as a target.
 ///
 /// Dropping it unlocks the page and puts it; a device page comes back to its driver by
 /// [`PagemapOps::free`].
@@ -54,6 +55,12 @@ impl LockedPage {
         self.0.as_ptr()
     }
 
+    /// How many small pages it is as large as.
+    pub(super) fn pages(&self) -> usize {
+        // SAFETY: By the type invariant the page is valid.
+        1 << unsafe { shims::dmirror_shim_page_order(self.0.as_ptr()) }
+    }
+
     /// Gives up lock and reference to whoever takes the pointer.
     pub(super) fn into_raw(self) -> NonNull<bindings::page> {
         core::mem::ManuallyDrop::new(self).0
@@ -69,15 +76,20 @@ impl Drop for LockedPage {
     }
 }
 
-/// A new page of system memory, for a page that leaves the device.
+/// A new page of system memory, small or huge, for one that leaves the device.
 ///
 /// # Invariants
 ///
-/// The page is valid, one reference to it is ours, and nobody else knows it.
-pub(crate) struct SystemTarget(NonNull<bindings::page>);
+/// `page` is the first of `1 << order` pages of a valid folio, of which one reference is ours, and
+/// which nobody else knows.
+pub(crate) struct SystemTarget {
+    page: NonNull<bindings::page>,
+    order: u32,
+}
 
 impl SystemTarget {
-    /// Allocates a movable page. May sleep and reclaim; no lock that reclaim takes may be held.
+    /// Allocates a small movable page. May sleep and reclaim; no lock that reclaim takes may be
+    /// held.
     ///
     /// The page is charged when it takes over the charge of the page that it replaces.
     ///
@@ -87,25 +99,55 @@ impl SystemTarget {
     pub(super) fn new() -> Result<Self> {
         // SAFETY: May be called wherever it is allowed to sleep.
         let page = unsafe { shims::dmirror_shim_alloc_movable_page() };
-        // INVARIANT: The page is new, and the reference of the allocation is ours.
-        Ok(Self(NonNull::new(page).ok_or(ENOMEM)?))
+        // INVARIANT: The folio is new, and the reference of the allocation is ours.
+        Ok(Self {
+            page: NonNull::new(page).ok_or(ENOMEM)?,
+            order: 0,
+        })
     }
 
-    /// Fills the page with the bytes of `from`.
-    pub(crate) fn copy_from(&mut self, from: &Contents) {
+    /// Allocates a huge movable page: one that is at hand or, if it may `wait`, one that reclaim and
+    /// compaction can make. Otherwise as [`new`](Self::new).
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(super) fn new_huge(wait: bool) -> Result<Self> {
+        // SAFETY: May be called wherever it is allowed to sleep.
+        let page = unsafe { shims::dmirror_shim_alloc_huge_page(BLOCK_ORDER, wait) };
+        // INVARIANT: The folio is new, and the reference of the allocation is ours.
+        Ok(Self {
+            page: NonNull::new(page).ok_or(ENOMEM)?,
+            order: BLOCK_ORDER,
+        })
+    }
+
+    /// How many small pages it is as large as.
+    pub(crate) fn pages(&self) -> usize {
+        1 << self.order
+    }
+
+    /// Fills the part with the number `part`, below [`pages`](Self::pages), with the bytes of
+    /// `from`.
+    pub(crate) fn copy_from(&mut self, part: usize, from: &Contents) {
+        if part >= self.pages() {
+            return;
+        }
+        // SAFETY: By the type invariant the folio has that many pages.
+        let page = unsafe { self.page.add(part) };
         // SAFETY: Both pages are valid; by the type invariant nobody else accesses the target.
-        unsafe { shims::dmirror_shim_copy_page(self.0.as_ptr(), from.0.as_ptr()) };
+        unsafe { shims::dmirror_shim_copy_page(page.as_ptr(), from.0.as_ptr()) };
     }
 
-    /// Fills the page with the bytes of `from`.
+    /// Fills the first small page with the bytes of that of `from`.
     pub(super) fn copy_from_page(&mut self, from: &SourcePage<'_>) {
         // SAFETY: Both pages are valid; by the type invariant nobody else accesses the target.
-        unsafe { shims::dmirror_shim_copy_page(self.0.as_ptr(), from.0.as_ptr()) };
+        unsafe { shims::dmirror_shim_copy_page(self.page.as_ptr(), from.page.as_ptr()) };
     }
 
     /// The page as a target. Never waits: nobody else can have locked the page.
     pub(super) fn into_locked(self) -> LockedPage {
-        let page = core::mem::ManuallyDrop::new(self).0;
+        let page = core::mem::ManuallyDrop::new(self).page;
 
         // SAFETY: The page is valid and new.
         unsafe { shims::dmirror_shim_lock_page(page.as_ptr()) };
@@ -117,37 +159,45 @@ impl SystemTarget {
 impl Drop for SystemTarget {
     fn drop(&mut self) {
         // SAFETY: By the type invariant one reference is ours; nothing uses it afterwards.
-        unsafe { shims::dmirror_shim_put_page(self.0.as_ptr()) };
+        unsafe { shims::dmirror_shim_put_page(self.page.as_ptr()) };
     }
 }
 
 // SAFETY: A page belongs to no thread.
 unsafe impl Send for SystemTarget {}
 
-/// A page that a migration moves away, of memory that the CPU can address. It is locked and unmapped:
-/// its contents are stable.
+/// A page, small or huge, that a migration moves away, of memory that the CPU can address. It is
+/// locked and unmapped: its contents are stable.
 ///
 /// # Invariants
 ///
-/// The page is valid and in the direct map for `'a`.
-pub(crate) struct SourcePage<'a>(NonNull<bindings::page>, PhantomData<&'a bindings::page>);
+/// `page` is the first of `pages` pages of a folio that is valid and in the direct map for `'a`.
+pub(crate) struct SourcePage<'a> {
+    page: NonNull<bindings::page>,
+    pages: usize,
+    _folio: PhantomData<&'a bindings::page>,
+}
 
 impl SourcePage<'_> {
     /// Takes `page` for the source of a migration.
     ///
     /// # Safety
     ///
-    /// `page` is a page that the CPU can address, and that stays so and valid for the lifetime of the
-    /// result.
-    pub(super) unsafe fn from_raw(page: NonNull<bindings::page>) -> Self {
+    /// `page` is the first of `pages` pages of a folio that the CPU can address, and that stays so and
+    /// valid for the lifetime of the result.
+    pub(super) unsafe fn from_raw(page: NonNull<bindings::page>, pages: usize) -> Self {
         // INVARIANT: By the safety requirements.
-        Self(page, PhantomData)
+        Self {
+            page,
+            pages,
+            _folio: PhantomData,
+        }
     }
 
-    /// Copies the bytes of the page to `to`, whose contents nobody else knows yet.
+    /// Copies the bytes of the first small page to `to`, whose contents nobody else knows yet.
     pub(super) fn copy_to(&self, to: &mut LockedPage) {
         // SAFETY: Both pages are valid, and `to` is borrowed exclusively.
-        unsafe { shims::dmirror_shim_copy_page(to.0.as_ptr(), self.0.as_ptr()) };
+        unsafe { shims::dmirror_shim_copy_page(to.0.as_ptr(), self.page.as_ptr()) };
     }
 }
 
@@ -173,10 +223,16 @@ impl Contents {
         unsafe { shims::dmirror_shim_clear_page(self.0.as_ptr()) };
     }
 
-    /// Fills the page with the bytes of `from`.
-    pub(crate) fn copy_from(&mut self, from: &SourcePage<'_>) {
+    /// Fills the page with the bytes of the part of `from` with the number `part`: 0, or less than
+    /// [`BLOCK_PAGES`](super::range::BLOCK_PAGES) if it is huge.
+    pub(crate) fn copy_from(&mut self, from: &SourcePage<'_>, part: usize) {
+        if part >= from.pages {
+            return;
+        }
+        // SAFETY: By the invariant of `from` the folio has that many pages.
+        let page = unsafe { from.page.add(part) };
         // SAFETY: Both pages are valid, and `self` is borrowed exclusively.
-        unsafe { shims::dmirror_shim_copy_page(self.0.as_ptr(), from.0.as_ptr()) };
+        unsafe { shims::dmirror_shim_copy_page(self.0.as_ptr(), page.as_ptr()) };
     }
 
     /// The page, for accesses of the device.

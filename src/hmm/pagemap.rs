@@ -2,9 +2,14 @@
 
 //! Device-private memory: `struct page` for memory that the CPU cannot address.
 //!
-//! A page of the device is always in one of three hands: the driver's, as a [`FreePage`]; a
-//! migration's, as a [`LockedPage`]; or mm's, mapped somewhere. When mm lets go of it, it comes
-//! back as a `FreePage`. A driver cannot make one, or use one twice.
+//! A page of the device is always in one of three hands: the driver's, in a [`FreeBlock`] or as a
+//! [`FreePage`]; a migration's, as a [`LockedPage`]; or mm's, mapped somewhere. When mm lets go of
+//! it, it comes back as a `FreePage`. A driver cannot make one, or use one twice.
+//!
+//! A page may be a huge one. mm cuts such a page into small ones when it must, without asking: when
+//! parts of it are unmapped or moved. They keep their places, and come back one by one. So what
+//! depends on a page should be found by its place, and there is nothing to do when it is cut
+//! (`folio_split` stays unset: mm itself then lets the parts know their pagemap).
 //!
 //! Pages point at their pagemap only. No pointer to a process or an open file is kept in them, so
 //! their life has nothing to do with who migrated them.
@@ -13,6 +18,10 @@
 
 use super::{
     frame::DeviceIndex,
+    free::{
+        FreeBlock,
+        FreePage, //
+    },
     home::{
         evict,
         serve_fault,
@@ -21,6 +30,10 @@ use super::{
     page::{
         LockedPage,
         SystemTarget, //
+    },
+    range::{
+        BLOCK_PAGES,
+        BLOCK_SIZE, //
     },
     region::Region, //
 };
@@ -48,7 +61,7 @@ use kernel::{
 
 /// What a driver does for its device pages.
 pub(crate) trait PagemapOps: Send + Sync + Sized + 'static {
-    /// Takes back a page that nobody uses any more.
+    /// Takes back a page that nobody uses any more, or a part of one.
     ///
     /// Called by a process in atomic context, often with a page table lock held: must not sleep or
     /// allocate.
@@ -135,23 +148,6 @@ impl<O: PagemapOps> DeviceOwner<O> {
     }
 }
 
-/// A page of the device that nobody uses.
-///
-/// # Invariants
-///
-/// The page `offset` of the pagemap with the number `pagemap` is in nobody else's hands.
-pub(crate) struct FreePage {
-    pagemap: u32,
-    offset: u32,
-}
-
-impl FreePage {
-    /// The number of the page in its pagemap.
-    pub(crate) fn offset(&self) -> usize {
-        self.offset as usize
-    }
-}
-
 /// Numbers the pagemaps, so that a free page is never used in the wrong one.
 static PAGEMAPS: Atomic<u32> = Atomic::new(0);
 
@@ -216,7 +212,12 @@ impl<O: PagemapOps> Pagemap<O> {
                 if pages == 0 {
                     return Err(EINVAL);
                 }
-                Region::request((pages as usize) << PAGE_SHIFT, name)?
+                let region = Region::request((pages as usize) << PAGE_SHIFT, name)?;
+                // A huge page is aligned to its size, in the numbering of frames too.
+                if region.start % BLOCK_SIZE as u64 != 0 {
+                    return Err(EINVAL);
+                }
+                region
             },
             pages,
             base,
@@ -256,29 +257,22 @@ impl<O: PagemapOps> Pagemap<O> {
         &self.ops
     }
 
-    /// A page that has never been used, while there are any.
-    pub(crate) fn fresh_page(&self) -> Option<FreePage> {
-        let mut offset = self.fresh.load(Relaxed);
+    /// The next block that has never been asked for, while there are any.
+    pub(crate) fn fresh_block(&self) -> Option<FreeBlock> {
+        let mut first = self.fresh.load(Relaxed);
         loop {
-            if offset >= self.pages {
+            if first >= self.pages {
                 return None;
             }
-            match self.fresh.cmpxchg(offset, offset + 1, Relaxed) {
-                // INVARIANT: Each offset is handed out once, and the page was never used.
-                Ok(_) => {
-                    return Some(FreePage {
-                        pagemap: self.number,
-                        offset,
-                    })
-                }
-                Err(now) => offset = now,
+            let next = first.saturating_add(BLOCK_PAGES as u32);
+            match self.fresh.cmpxchg(first, next, Relaxed) {
+                Ok(_) => break,
+                Err(now) => first = now,
             }
         }
-    }
-
-    /// How many pages have never been used.
-    pub(crate) fn fresh_pages(&self) -> usize {
-        (self.pages - self.fresh.load(Relaxed)) as usize
+        let pages = (self.pages - first) as usize;
+        // SAFETY: Each block is handed out once, and no page of it was ever used.
+        Some(unsafe { FreeBlock::new(self.number, first, pages.min(BLOCK_PAGES)) })
     }
 
     /// Puts a free page to use: the page is locked, and unmapped as yet. Process context; never
@@ -288,25 +282,25 @@ impl<O: PagemapOps> Pagemap<O> {
     ///
     /// [`EINVAL`] if it is a page of another pagemap.
     pub(crate) fn lock_page(&self, page: FreePage) -> Result<LockedPage> {
-        if page.pagemap != self.number {
+        if page.pagemap() != self.number {
             return Err(EINVAL);
         }
-        let number = self.first_pfn() + page.offset as usize;
+        let number = self.first_pfn() + page.offset();
         // SAFETY: Pages of a registered pagemap have a `struct page`.
         let raw = unsafe { shims::dmirror_shim_pfn_to_page(number) };
-        self.in_use.fetch_add(1, Relaxed);
-        // SAFETY: By the invariant of `FreePage` nobody uses the page. The pagemap is registered.
-        unsafe { bindings::zone_device_page_init(raw, self.raw.get(), 0) };
+        self.in_use.fetch_add(page.pages(), Relaxed);
+        // SAFETY: By the invariant of `FreePage` nobody uses the pages. The pagemap is registered.
+        unsafe { shims::dmirror_shim_device_folio_init(raw, self.raw.get(), page.order()) };
         let raw = NonNull::new(raw).ok_or(EINVAL)?;
         // SAFETY: The call has locked the page and taken one reference, both of which are ours.
         Ok(unsafe { LockedPage::from_raw(raw) })
     }
 
-    /// The frames that have ever been in use.
+    /// The frames of all pages.
     fn frames(&self) -> Range<usize> {
         let first = self.first_pfn();
 
-        first..first + self.fresh.load(Relaxed) as usize
+        first..first + self.pages as usize
     }
 
     fn first_pfn(&self) -> usize {
@@ -339,14 +333,15 @@ impl<O: PagemapOps> Pagemap<O> {
         let this = unsafe { Self::from_raw(shims::dmirror_shim_page_pgmap(page)) };
         // SAFETY: The page is valid.
         let number = unsafe { shims::dmirror_shim_page_to_pfn(page) };
+        // SAFETY: mm has given up the folio, and does not look at it after this callback.
+        let order = unsafe { shims::dmirror_shim_device_folio_dissolve(page) };
 
-        this.in_use.fetch_sub(1, Relaxed);
-        this.ops.free(FreePage {
-            // INVARIANT: mm has given up the page.
-            pagemap: this.number,
-            // CAST: There are at most `u32::MAX` pages.
-            offset: (number - this.first_pfn()) as u32,
-        });
+        this.in_use.fetch_sub(1 << order, Relaxed);
+        // CAST: There are at most `u32::MAX` pages.
+        let offset = (number - this.first_pfn()) as u32;
+        // SAFETY: mm has given up the pages.
+        this.ops
+            .free(unsafe { FreePage::new(this.number, offset, order) });
     }
 
     /// Called by mm when the CPU touches a page of the device.

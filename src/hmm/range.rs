@@ -11,9 +11,12 @@ use kernel::{
     prelude::*, //
 };
 
-/// Pages that one page-table page maps: the size of a piece of work, and of a leaf of a
-/// [`PageTable`](super::table::PageTable).
-pub(crate) const BLOCK_PAGES: usize = 512;
+/// Pages that one page-table page maps: the size of a piece of work, of a leaf of a
+/// [`PageTable`](super::table::PageTable), and of a huge page.
+pub(crate) const BLOCK_PAGES: usize = 1 << BLOCK_ORDER;
+
+/// The binary logarithm of [`BLOCK_PAGES`].
+pub(super) const BLOCK_ORDER: u32 = 9;
 
 /// Bytes that one page-table page maps (2 MiB).
 pub(crate) const BLOCK_SIZE: usize = BLOCK_PAGES * PAGE_SIZE;
@@ -75,6 +78,11 @@ impl PageRange {
 
         // INVARIANT: Both are multiples of the page size, and compared here.
         (start < end).then_some(Self { start, end })
+    }
+
+    /// Whether this is a whole block, for which there may be a huge page.
+    pub(crate) const fn is_block(self) -> bool {
+        self.start % BLOCK_SIZE == 0 && self.pages() == BLOCK_PAGES
     }
 
     /// Splits the range at the address `at`, rounded up to a whole page: the part below it, which
@@ -192,6 +200,19 @@ mod tests {
         assert!(range.blocks().all(PageRange::is_in_one_block));
         // Not longer than a block, and yet in two.
         assert!(!PageRange::new(0x1ff000, 2, LIMIT)?.is_in_one_block());
+        Ok(())
+    }
+
+    #[test]
+    fn whole_blocks_are_aligned() -> Result {
+        for (start, pages, whole) in [
+            (0x200000, 512, true),
+            (0x200000, 511, false),
+            (0x201000, 512, false),
+            (0x200000, 1024, false),
+        ] {
+            assert_eq!(PageRange::new(start, pages, LIMIT)?.is_block(), whole);
+        }
         Ok(())
     }
 

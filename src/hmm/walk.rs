@@ -51,7 +51,10 @@ use super::{
         Select,
         Source, //
     },
-    mm::MmapRead,
+    mm::{
+        may_be_huge,
+        MmapRead, //
+    },
     notifier::{
         Active,
         IntervalNotifier,
@@ -91,6 +94,7 @@ pub(crate) struct Walk<'a, O: PagemapOps> {
     seq: usize,
     range: PageRange,
     access: Access,
+    whole: bool,
     pfns: &'a mut [usize],
     src: &'a mut [usize],
     dst: &'a mut [usize],
@@ -98,7 +102,8 @@ pub(crate) struct Walk<'a, O: PagemapOps> {
 
 impl<O: PagemapOps> Active<'_, O> {
     /// Begins a walk of `range`, for the device to have its pages in its own memory and `access`
-    /// them there.
+    /// them there. With `whole`, huge pages that lie in it are collected in one piece, as by
+    /// [`MmapRead::migrate`].
     ///
     /// Takes the mmap lock. May sleep.
     ///
@@ -111,6 +116,7 @@ impl<O: PagemapOps> Active<'_, O> {
         &'a mut self,
         range: PageRange,
         access: Access,
+        whole: bool,
         pfns: &'a mut PfnBuffer,
         buffer: &'a mut MigrateBuffer,
     ) -> Result<Walk<'a, O>> {
@@ -124,6 +130,8 @@ impl<O: PagemapOps> Active<'_, O> {
         if !mmap.is_stable() {
             return Err(EFAULT);
         }
+        // The walk ends with the VMA that it begins in.
+        let whole = whole && mmap.vma_at(range.start()).is_some_and(may_be_huge);
         // INVARIANT: Notifier and lock are those of `self`; the buffers have given an entry for each
         // page, which `pfns` does only for a range in one block.
         Ok(Walk {
@@ -133,6 +141,7 @@ impl<O: PagemapOps> Active<'_, O> {
             seq,
             range,
             access,
+            whole,
             pfns,
             src,
             dst,
@@ -178,11 +187,12 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
             seq,
             range,
             access,
+            whole,
             pfns,
             src,
             dst,
         } = self;
-        let mut migrate = Select::System.request(range, notifier.owner(), src, dst);
+        let mut migrate = Select::System.request(range, whole, notifier.owner(), src, dst);
         let mut raw = notifier.request(range, access, seq, pfns);
         // C keeps the one pointer in the other.
         let (raw, to_migrate) = (&raw mut raw, &raw mut migrate);
@@ -273,8 +283,7 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
         self.rest
     }
 
-    /// Asks for a target for each page that can move: see [`Collected::offer`]. The numbers count
-    /// from the start of the walk.
+    /// Asks for a target for each page that can move: see [`Collected::offer`].
     pub(crate) fn offer(&mut self, choose: impl FnMut(usize, Source<'_, O>) -> Option<LockedPage>) {
         self.collected.offer(choose);
     }

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Device pages that nobody uses.
+//!
+//! A driver gets them from mm, and cannot make, copy, or use one twice. [`FreePage`] is what one
+//! device page is made of, of whatever size; [`FreeBlock`] is a set of small ones, which may become
+//! a huge one once all pages of the block are together.
+//!
+//! mm may cut a huge device page into small ones at any time, and gives these back one by one. For
+//! that nothing has to be done here: a set takes them in whatever pieces they come.
+
+use super::range::{
+    BLOCK_ORDER,
+    BLOCK_PAGES, //
+};
+
+/// Pages of the device that nobody uses, in one piece: what one device page is made of.
+///
+/// # Invariants
+///
+/// The `1 << order` pages from the number `offset` of the pagemap `pagemap` are in nobody else's
+/// hands. They lie in one block, and `offset` is a multiple of their count.
+pub(crate) struct FreePage {
+    pagemap: u32,
+    offset: u32,
+    order: u32,
+}
+
+impl FreePage {
+    /// The pages with these numbers.
+    ///
+    /// # Safety
+    ///
+    /// The type invariants hold.
+    pub(super) unsafe fn new(pagemap: u32, offset: u32, order: u32) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self {
+            pagemap,
+            offset,
+            order,
+        }
+    }
+
+    /// The number of the pagemap that it is a page of.
+    pub(super) fn pagemap(&self) -> u32 {
+        self.pagemap
+    }
+
+    /// The binary logarithm of how many small pages it is as large as.
+    pub(super) fn order(&self) -> u32 {
+        self.order
+    }
+
+    /// The number of the first small page in its pagemap.
+    pub(crate) fn offset(&self) -> usize {
+        self.offset as usize
+    }
+
+    /// How many small pages it is as large as: 1, or [`BLOCK_PAGES`] for a huge one.
+    pub(crate) fn pages(&self) -> usize {
+        1 << self.order
+    }
+}
+
+/// Bits in one word of a set.
+const WORD: usize = u64::BITS as usize;
+
+/// The free pages of one block: [`BLOCK_PAGES`] pages from a multiple of that number on.
+///
+/// # Invariants
+///
+/// The pages whose bits are set in `free`, which are `count`, are in nobody else's hands.
+pub(crate) struct FreeBlock {
+    pagemap: u32,
+    first: u32,
+    count: usize,
+    free: [u64; BLOCK_PAGES / WORD],
+}
+
+impl FreeBlock {
+    /// The first `pages` pages of the block that begins with the page `first`.
+    ///
+    /// # Safety
+    ///
+    /// They exist, and are in nobody else's hands.
+    pub(super) unsafe fn new(pagemap: u32, first: u32, pages: usize) -> Self {
+        let mut free = [0; BLOCK_PAGES / WORD];
+        for (word, bits) in free.iter_mut().enumerate() {
+            *bits = match pages.saturating_sub(word * WORD) {
+                WORD.. => u64::MAX,
+                pages => (1 << pages) - 1,
+            };
+        }
+        // INVARIANT: By the safety requirements.
+        Self {
+            pagemap,
+            first,
+            count: pages.min(BLOCK_PAGES),
+            free,
+        }
+    }
+
+    /// How many pages are free.
+    pub(crate) fn free_pages(&self) -> usize {
+        self.count
+    }
+
+    /// Whether all pages of the block are free, and so can become a huge one.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.count == BLOCK_PAGES
+    }
+
+    /// Takes out the first free page.
+    pub(crate) fn take_page(&mut self) -> Option<FreePage> {
+        let (word, bits) = (0..).zip(&mut self.free).find(|(_, bits)| **bits != 0)?;
+        let bit = bits.trailing_zeros();
+        let offset = self.first + word * u64::BITS + bit;
+
+        // INVARIANT: The page is not in the set any more.
+        *bits &= !(1 << bit);
+        self.count -= 1;
+        // SAFETY: The page was in the set, and so in nobody else's hands.
+        Some(unsafe { FreePage::new(self.pagemap, offset, 0) })
+    }
+
+    /// Takes out all pages of the block in one piece; nothing if one is missing.
+    pub(crate) fn take_whole(&mut self) -> Option<FreePage> {
+        if !self.is_whole() {
+            return None;
+        }
+        // INVARIANT: The set is empty.
+        self.free = [0; BLOCK_PAGES / WORD];
+        self.count = 0;
+        // SAFETY: All pages of the block were in the set, and so in nobody else's hands.
+        Some(unsafe { FreePage::new(self.pagemap, self.first, BLOCK_ORDER) })
+    }
+
+    /// Takes `page` back.
+    ///
+    /// # Errors
+    ///
+    /// Returns a page that is of another block.
+    pub(crate) fn put(&mut self, page: FreePage) -> core::result::Result<(), FreePage> {
+        let Some(first) = page.offset.checked_sub(self.first) else {
+            return Err(page);
+        };
+        let first = first as usize;
+        if page.pagemap != self.pagemap || first >= BLOCK_PAGES {
+            return Err(page);
+        }
+        // INVARIANT: The page was in the hands of `page`, not in the set, and lies in this block.
+        for number in first..first + page.pages() {
+            if let Some(bits) = self.free.get_mut(number / WORD) {
+                *bits |= 1 << (number % WORD);
+            }
+        }
+        self.count += page.pages();
+        Ok(())
+    }
+}
+
+/// Blocks for tests of what uses them.
+#[cfg(CONFIG_KUNIT = "y")]
+impl FreeBlock {
+    /// The block with this number, of a pagemap that does not exist.
+    pub(crate) fn of_nothing(number: u32, pages: usize) -> Self {
+        // SAFETY: No pagemap has this number, and so none makes use of the pages.
+        unsafe { Self::new(u32::MAX, number << BLOCK_ORDER, pages) }
+    }
+}
+
+#[kernel::macros::kunit_tests(dmirror_free)]
+mod tests {
+    use super::*;
+    use kernel::prelude::*;
+
+    /// Pages of no pagemap, or of one that does not exist.
+    fn page(pagemap: u32, offset: u32, order: u32) -> FreePage {
+        // SAFETY: As for `FreeBlock::of_nothing()`; those of another number are never put to use.
+        unsafe { FreePage::new(pagemap, offset, order) }
+    }
+
+    fn put(block: &mut FreeBlock, page: FreePage) -> Result {
+        block.put(page).map_err(|_| EINVAL)
+    }
+
+    #[test]
+    fn gives_each_page_once_in_order() {
+        let mut block = FreeBlock::of_nothing(3, BLOCK_PAGES);
+        for number in 0..BLOCK_PAGES {
+            let page = block.take_page();
+            assert_eq!(
+                page.map(|page| (page.offset(), page.pages())),
+                Some((3 * BLOCK_PAGES + number, 1))
+            );
+        }
+        assert!(block.take_page().is_none());
+        assert_eq!(block.free_pages(), 0);
+    }
+
+    #[test]
+    fn whole_until_one_is_missing() -> Result {
+        let mut block = FreeBlock::of_nothing(1, BLOCK_PAGES);
+        let page = block.take_page().ok_or(EINVAL)?;
+        assert!(!block.is_whole());
+        assert!(block.take_whole().is_none());
+
+        put(&mut block, page)?;
+        assert!(block.is_whole());
+        let huge = block.take_whole().ok_or(EINVAL)?;
+        assert_eq!(
+            (huge.offset(), huge.pages(), huge.order()),
+            (BLOCK_PAGES, BLOCK_PAGES, BLOCK_ORDER)
+        );
+        assert!(block.take_page().is_none());
+        put(&mut block, huge)?;
+        assert!(block.is_whole());
+        Ok(())
+    }
+
+    #[test]
+    fn huge_page_comes_back_in_pieces() -> Result {
+        let mut block = FreeBlock::of_nothing(0, BLOCK_PAGES);
+        let huge = block.take_whole().ok_or(EINVAL)?;
+        // As mm does it.
+        for (offset, order) in [(0, 8), (256, 7), (384, 0)] {
+            put(&mut block, page(huge.pagemap(), offset, order))?;
+        }
+        assert_eq!(block.free_pages(), 385);
+        for offset in 385..512 {
+            assert!(!block.is_whole());
+            put(&mut block, page(huge.pagemap(), offset, 0))?;
+        }
+        assert!(block.is_whole());
+        Ok(())
+    }
+
+    #[test]
+    fn short_block_is_never_whole() {
+        let mut block = FreeBlock::of_nothing(0, 100);
+        assert_eq!(block.free_pages(), 100);
+        assert!(block.take_whole().is_none());
+        for _ in 0..100 {
+            assert!(block.take_page().is_some());
+        }
+        assert!(block.take_page().is_none());
+    }
+
+    #[test]
+    fn foreign_page_is_given_back() {
+        let mut block = FreeBlock::of_nothing(1, BLOCK_PAGES);
+        for (pagemap, offset) in [(u32::MAX, 0), (u32::MAX, 1024), (7, 512)] {
+            let back = block.put(page(pagemap, offset, 0));
+            assert_eq!(back.map_err(|page| page.offset()), Err(offset as usize));
+        }
+        assert_eq!(block.free_pages(), BLOCK_PAGES);
+    }
+}
