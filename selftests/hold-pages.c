@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * hold-pages: two processes that share pages on the device, with no file open,
- * so that nothing but the pages stands in the way of unloading the driver.
+ * hold-pages [UNIT [pipe]]: two processes that share pages on the device UNIT (0),
+ * with no file open, so that nothing but the pages stands in the way of unloading
+ * the driver. With "pipe" one of the pages is in a pipe as well.
  *
  * Prints a line when the pages are there, then waits for a line or the end of
- * its input. After a line the pages must be back in system memory, untouched by
- * us; in either case they must be intact: the exit status says so.
+ * its input. With a line the pipe is emptied; without pipe the pages must be back
+ * in system memory then, untouched by us. In either case they must be intact: the
+ * exit status says so.
  */
 #include <err.h>
 #include <stdlib.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,56 +20,93 @@
 #define NPAGES	512
 #define SEED	1000
 
-#define PM_SWAP		(1ULL << 62)
 #define PM_PRESENT	(1ULL << 63)
 
-/* Do all page table entries say @state? Pages on the device count as swapped. */
-static bool all_are(const char *mem, uint64_t state)
+/* The page table's entries of @mem: each tells the page that it maps. */
+static void read_entries(const char *mem, uint64_t *entries)
 {
+	const ssize_t size = NPAGES * sizeof(*entries);
 	int fd = open("/proc/self/pagemap", O_RDONLY);
-	uint64_t entries[NPAGES];
-	off_t offset = (uintptr_t)mem / PAGE * sizeof(*entries);
 
-	if (fd < 0 || pread(fd, entries, sizeof(entries), offset) != sizeof(entries))
+	if (fd < 0 || pread(fd, entries, size, (uintptr_t)mem / PAGE * sizeof(*entries)) != size)
 		err(1, "/proc/self/pagemap");
 	close(fd);
-	for (size_t i = 0; i < NPAGES; i++) {
-		if ((entries[i] & (PM_SWAP | PM_PRESENT)) == state)
-			continue;
-		warnx("page %zu: entry %#llx", i, (unsigned long long)entries[i]);
-		return false;
-	}
-	return true;
 }
 
-int main(void)
+static void make_pages(int unit, char *mem, uint64_t *entries)
 {
-	char *mem = map_pages(NPAGES), *buf = map_pages(NPAGES);
-	int fd = dev_open(0), status = 0;
-	char line[8];
-	pid_t child;
+	char *buf = map_pages(NPAGES);
+	int fd = dev_open(unit);
+	uint64_t now[NPAGES];
 
-	if (mem == MAP_FAILED || buf == MAP_FAILED || fd < 0)
+	if (buf == MAP_FAILED || fd < 0)
 		err(1, "cannot begin");
 	fill(mem, NPAGES, SEED);
 	if (dev_take(fd, mem, NPAGES, buf) != NPAGES)
 		errx(1, "the pages do not go to the device");
+	munmap(buf, NPAGES * PAGE);
+	read_entries(mem, entries);
 	if (close(fd))
 		err(1, "close");
-	if (!all_are(mem, PM_SWAP))
-		errx(1, "the pages left the device when the file was closed");
+	read_entries(mem, now);
+	if (memcmp(entries, now, sizeof(now)))
+		errx(1, "pages left the device when the file was closed");
+}
 
+/* Every page is another than @before, and the CPU can use it. */
+static void check_that_all_moved(const char *mem, const uint64_t *before)
+{
+	uint64_t now[NPAGES];
+
+	read_entries(mem, now);
+	for (size_t i = 0; i < NPAGES; i++) {
+		if (now[i] == before[i] || !(now[i] & PM_PRESENT))
+			errx(1, "page %zu did not come home: entry %#llx", i,
+			     (unsigned long long)now[i]);
+	}
+}
+
+static void empty_pipe(int from)
+{
+	static char buf[PAGE] __attribute__((aligned(8)));
+
+	if (read(from, buf, PAGE) != PAGE || !holds(buf, 1, SEED))
+		errx(1, "the page in the pipe is lost");
+	close(from);
+}
+
+int main(int argc, char **argv)
+{
+	char *mem = map_pages(NPAGES), line[8];
+	struct iovec iov = { .iov_base = mem, .iov_len = PAGE };
+	bool in_pipe = argc > 2;
+	uint64_t entries[NPAGES];
+	int pipes[2], status = 0;
+	pid_t child;
+
+	if (mem == MAP_FAILED || pipe(pipes))
+		err(1, "cannot begin");
+	make_pages(argc > 1 ? atoi(argv[1]) : 0, mem, entries);
 	child = fork();
 	if (child < 0)
 		err(1, "fork");
 	if (child) {
+		if (in_pipe && vmsplice(pipes[1], &iov, 1, 0) != PAGE)
+			err(1, "vmsplice");
+		close(pipes[1]);
 		puts("holding");
 		fflush(stdout);
-		if (read(STDIN_FILENO, line, sizeof(line)) > 0 && !all_are(mem, PM_PRESENT))
-			errx(1, "pages are missing");
+		if (read(STDIN_FILENO, line, sizeof(line)) > 0) {
+			if (in_pipe)
+				empty_pipe(pipes[0]);
+			else
+				check_that_all_moved(mem, entries);
+		}
 		if (waitpid(child, &status, 0) != child || status)
 			errx(1, "the child's pages are lost");
 	} else {
+		close(pipes[0]);
+		close(pipes[1]);
 		/* The parent takes the line, we wait for the end. */
 		while (read(STDIN_FILENO, line, sizeof(line)) > 0)
 			;

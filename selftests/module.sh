@@ -2,32 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Loading and unloading the driver: again and again, while it is in use, and
-# with pages on the device. Runs in the guest's busybox; the driver, $DRIVER_KO
-# with the parameters $DRIVER_PARAMS, is loaded when the test begins and when it
-# ends.
+# with pages on the device, of private and of coherent memory.
 #
 # shellcheck disable=SC2317 # the tests are called by their names
 
-driver=$(basename "$DRIVER_KO" .ko)
-node=/dev/hmm_dmirror0
-dir=$(mktemp -d)
-
-loaded() { grep -q "^$driver " /proc/modules; }
-
-# shellcheck disable=SC2086 # several parameters
-load() { insmod "$DRIVER_KO" $DRIVER_PARAMS && [ -c "$node" ]; }
-
-unload() { rmmod "$driver" 3>&- && ! loaded && [ ! -e "$node" ]; }
-
-# Starts the holder of pages; its input is our file descriptor 3.
-hold() {
-	rm -f "$dir/input" "$dir/ready"
-	mkfifo "$dir/input" "$dir/ready" || return
-	hold-pages <"$dir/input" >"$dir/ready" &
-	holder=$!
-	exec 3>"$dir/input"
-	read -r line <"$dir/ready" && [ "$line" = holding ]
-}
+# shellcheck source=selftests/driver.sh
+. driver.sh
 
 load_and_unload_50_times() {
 	for i in $(seq 50); do
@@ -39,7 +19,7 @@ load_and_unload_50_times() {
 }
 
 unload_refused_while_open() {
-	exec 4<>"$node" || return
+	exec 4<>/dev/hmm_dmirror0 || return
 	rmmod "$driver" 2>"$dir/error" && return 1
 	exec 4>&-
 	if ! grep -q 'temporarily unavailable\|busy' "$dir/error"; then
@@ -49,23 +29,23 @@ unload_refused_while_open() {
 	loaded && unload && load
 }
 
-unload_brings_pages_home() {
-	hold && unload || return
+pages_come_home() {
+	hold "$1" && unload || return
 	echo home >&3
 	exec 3>&-
 	wait "$holder" && load
 }
 
-unload_while_pages_are_touched() {
-	hold || return
+pages_are_touched() {
+	hold "$1" || return
 	rmmod "$driver" 3>&- &
 	remover=$!
 	exec 3>&-
 	wait "$holder" && wait "$remover" && load
 }
 
-unload_while_owner_dies() {
-	hold || return
+owner_dies() {
+	hold "$1" || return
 	rmmod "$driver" 3>&- &
 	remover=$!
 	kill -9 "$holder"
@@ -73,29 +53,35 @@ unload_while_owner_dies() {
 	wait "$remover" && load
 }
 
+unload_brings_pages_home() { pages_come_home 0; }
+unload_while_pages_are_touched() { pages_are_touched 0; }
+unload_while_owner_dies() { owner_dies 0; }
+
+unload_brings_coherent_pages_home() { need_coherent && pages_come_home 2; }
+unload_while_coherent_pages_are_touched() { need_coherent && pages_are_touched 2; }
+unload_while_owner_of_coherent_pages_dies() { need_coherent && owner_dies 2; }
+
+# A page in a pipe cannot move. The driver stays until it has been read, and no
+# longer.
+unload_waits_for_coherent_page_in_use() {
+	need_coherent && hold 2 pipe || return
+	rmmod "$driver" 3>&- &
+	remover=$!
+	sleep 3
+	loaded || return
+	echo empty >&3
+	exec 3>&-
+	wait "$holder" && wait "$remover" && ! loaded && load
+}
+
 usable_afterwards() {
-	hold || return
+	hold 0 || return
 	exec 3>&-
 	wait "$holder"
 }
 
-tests="load_and_unload_50_times unload_refused_while_open unload_brings_pages_home
-	unload_while_pages_are_touched unload_while_owner_dies usable_afterwards"
-
-# shellcheck disable=SC2086 # a list of words
-set -- $tests
-echo "TAP version 13"
-echo "1..$#"
-number=0 status=0
-for test; do
-	number=$((number + 1))
-	if $test; then
-		echo "ok $number $test"
-	else
-		echo "not ok $number $test"
-		status=1
-	fi
-	loaded || load
-done
-rm -r "$dir"
-exit $status
+run_tests load_and_unload_50_times unload_refused_while_open unload_brings_pages_home \
+	unload_while_pages_are_touched unload_while_owner_dies \
+	unload_brings_coherent_pages_home unload_while_coherent_pages_are_touched \
+	unload_while_owner_of_coherent_pages_dies unload_waits_for_coherent_page_in_use \
+	usable_afterwards

@@ -21,9 +21,9 @@ pub(crate) fn device(name: &'static CStr, address: u64) -> Option<Device> {
         return None;
     }
     let memory = DeviceMemory::coherent(address, name)
-        .inspect_err(|error| {
-            let why = what_is_wrong(*error);
-            pr_err!("no {name}: memory at {address:#x} {why} ({error:?})\n")
+        .inspect_err(|error| match what_is_wrong(*error) {
+            Some(why) => pr_err!("no {name}: memory at {address:#x} {why}\n"),
+            None => pr_err!("no {name}: {error:?}\n"),
         })
         .ok()?;
 
@@ -32,17 +32,17 @@ pub(crate) fn device(name: &'static CStr, address: u64) -> Option<Device> {
         .ok()
 }
 
-/// Why [`DeviceMemory::coherent`] refuses an address.
-fn what_is_wrong(error: Error) -> &'static str {
-    if error == EINVAL {
-        "is not aligned to what can be registered, 2 MiB"
+/// What is wrong with an address that [`DeviceMemory::coherent`] refuses with `error`, if it is that.
+fn what_is_wrong(error: Error) -> Option<&'static str> {
+    Some(if error == EINVAL {
+        "is not aligned to 2 MiB"
     } else if error == ERANGE {
-        "is beyond what the kernel can map"
+        "is beyond what can be addressed"
     } else if error == EBUSY {
         "is in use"
     } else if error == ENXIO {
         "is not reserved; see memmap= of the kernel's command line"
     } else {
-        "cannot be registered"
-    }
+        return None;
+    })
 }

@@ -88,7 +88,7 @@ impl<O: PagemapOps> CoherentMemory<O> {
     /// # Errors
     ///
     /// * [`EINVAL`][]: not whole units of what can be registered, of 2 MiB on x86-64.
-    /// * [`ERANGE`][]: the kernel cannot map it.
+    /// * [`ERANGE`][]: beyond what the kernel can map, or the CPU address.
     /// * [`EBUSY`][]: in use, be it in part.
     /// * [`ENXIO`][]: not memory that firmware or the command line reserves.
     /// * [`ENOMEM`].

@@ -47,7 +47,7 @@ impl Region {
     /// # Errors
     ///
     /// * [`EINVAL`][]: not whole units of what can be registered, of 2 MiB on x86-64.
-    /// * [`ERANGE`][]: the kernel cannot map it.
+    /// * [`ERANGE`][]: beyond what the kernel can map, or the CPU address.
     /// * [`EBUSY`][]: in use, be it in part: by the system, by a driver, or by another claim.
     /// * [`ENXIO`][]: nothing tells that memory is there, and that the kernel leaves it alone.
     pub(super) fn claim(start: u64, size: u64, name: &'static CStr) -> Result<Self> {
@@ -61,7 +61,9 @@ impl Region {
         }
         // SAFETY: Has no requirements.
         let mappable = unsafe { bindings::mhp_get_pluggable_range(true) };
-        if start < mappable.start || last > mappable.end {
+        // SAFETY: `iomem_resource` is a static of the kernel, and its end does not change.
+        let highest = unsafe { (*(&raw const bindings::iomem_resource)).end };
+        if start < mappable.start || last > mappable.end.min(highest) {
             return Err(ERANGE);
         }
         // SAFETY: `iomem_resource` is a static of the kernel; `name` lives for ever.
