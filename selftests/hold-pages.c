@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * hold-pages [UNIT [pipe]]: two processes that share pages on the device UNIT (0),
- * with no file open, so that nothing but the pages stands in the way of unloading
- * the driver. With "pipe" one of the pages is in a pipe as well.
+ * small ones, and in private memory a huge one and one that is huge but mapped in
+ * pieces, with no file open, so that nothing but the pages stands in the way of
+ * unloading the driver. With "pipe" one of the pages is in a pipe as well.
  *
  * Prints a line when the pages are there, then waits for a line or the end of
  * its input. With a line the pipe is emptied; without pipe the pages must be back
@@ -17,7 +18,9 @@
 
 #include "lib.h"
 
-#define NPAGES	512
+#define BLOCK	512UL		/* pages */
+#define BLOCKS	3
+#define NPAGES	(BLOCKS * BLOCK)
 #define SEED	1000
 
 #define PM_PRESENT	(1ULL << 63)
@@ -33,6 +36,20 @@ static void read_entries(const char *mem, uint64_t *entries)
 	close(fd);
 }
 
+/* BLOCKS blocks: the first one never becomes a huge page, the others do. */
+static char *map_blocks(void)
+{
+	const size_t block = BLOCK * PAGE;
+	char *room = mmap(NULL, (BLOCKS + 1) * block, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *mem = (char *)(((uintptr_t)room + block - 1) & ~(block - 1));
+
+	if (room == MAP_FAILED || madvise(mem, block, MADV_NOHUGEPAGE) ||
+	    madvise(mem + block, (BLOCKS - 1) * block, MADV_HUGEPAGE))
+		err(1, "cannot map memory");
+	return mem;
+}
+
 static void make_pages(int unit, char *mem, uint64_t *entries)
 {
 	char *buf = map_pages(NPAGES);
@@ -45,6 +62,13 @@ static void make_pages(int unit, char *mem, uint64_t *entries)
 	if (dev_take(fd, mem, NPAGES, buf) != NPAGES)
 		errx(1, "the pages do not go to the device");
 	munmap(buf, NPAGES * PAGE);
+	if (unit < 2 &&
+	    (!all_at(fd, mem, BLOCK, AT_DEVICE) ||
+	     !all_at(fd, mem + BLOCK * PAGE, NPAGES - BLOCK, AT_DEVICE | HMM_DMIRROR_PROT_PMD)))
+		errx(1, "the huge pages are not there as such");
+	/* Changes nothing but how the last huge page is mapped. */
+	if (mprotect(mem + (NPAGES - 1) * PAGE, PAGE, PROT_READ))
+		err(1, "mprotect");
 	read_entries(mem, entries);
 	if (close(fd))
 		err(1, "close");
@@ -77,14 +101,14 @@ static void empty_pipe(int from)
 
 int main(int argc, char **argv)
 {
-	char *mem = map_pages(NPAGES), line[8];
+	char *mem = map_blocks(), line[8];
 	struct iovec iov = { .iov_base = mem, .iov_len = PAGE };
 	bool in_pipe = argc > 2;
 	uint64_t entries[NPAGES];
 	int pipes[2], status = 0;
 	pid_t child;
 
-	if (mem == MAP_FAILED || pipe(pipes))
+	if (pipe(pipes))
 		err(1, "cannot begin");
 	make_pages(argc > 1 ? atoi(argv[1]) : 0, mem, entries);
 	child = fork();

@@ -212,6 +212,25 @@ TEST_F(flags, known_page)
 	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
 }
 
+TEST_F(flags, huge_page)
+{
+	char *mem = map_huge(2);
+
+	ASSERT_NE(mem, MAP_FAILED);
+	fill(mem, HUGE_PAGES, SEED);
+	EXPECT_TRUE(dev_sees(self->fd, mem, HUGE_PAGES, SEED));
+	EXPECT_TRUE(all_at(self->fd, mem, HUGE_PAGES, AT_DEVICE_HUGE));
+	fill(scratch, HUGE_PAGES, OTHER);
+	EXPECT_EQ(dev_write(self->fd, mem + HUGE, HUGE_PAGES, scratch), HUGE_PAGES);
+	EXPECT_TRUE(all_at(self->fd, mem + HUGE, HUGE_PAGES, AT_DEVICE_HUGE));
+	EXPECT_TRUE(holds(mem, HUGE_PAGES, SEED));
+	EXPECT_TRUE(holds(mem + HUGE, HUGE_PAGES, OTHER));
+	/* A part goes alone. */
+	EXPECT_TRUE(dev_sees(self->fd, mem, NPAGES, SEED));
+	EXPECT_TRUE(all_at(self->fd, mem, NPAGES, AT_DEVICE));
+	EXPECT_EQ(count_on_device(self->fd, mem, HUGE_PAGES), NPAGES);
+}
+
 TEST_F(flags, unknown)
 {
 	EXPECT_EQ(set_flags(self->fd, 1ULL << 2), -EINVAL);

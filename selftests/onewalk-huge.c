@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Migrating faults on huge and other large pages, which the device does not
- * have: they arrive in small pages. A part of one goes alone.
+ * Migrating faults on huge and other large pages. A huge page arrives as one, if
+ * all of it is faulted on and nothing else is in its place; a part of one goes
+ * alone, in small pages.
  */
 #include "onewalk-fixture.h"
 
@@ -31,14 +32,34 @@ static bool arrived(int fd, void *mem, size_t npages, uint64_t seed)
 	       holds(mem, npages, seed);
 }
 
+/* As one, and as one it comes home. */
+static bool arrived_whole(int fd, bool write, char *mem, uint64_t seed)
+{
+	return all_at(fd, mem, HUGE_PAGES, AT_DEVICE_HUGE) &&
+	       dev_knows(fd, mem, HUGE_PAGES, write) && dev_sees(fd, mem, HUGE_PAGES, seed) &&
+	       holds(mem, HUGE_PAGES, seed) && all_at(fd, mem, HUGE_PAGES, AT_HUGE);
+}
+
 TEST_F_TIMEOUT(onewalk, whole, TIMEOUT)
 {
 	char *mem = make_huge(self->fd, 1);
 
 	ASSERT_NE(mem, NULL);
 	EXPECT_TRUE(takes(self->fd, variant->write, mem, HUGE_PAGES, HUGE_PAGES, 0));
-	EXPECT_TRUE(arrived(self->fd, mem, HUGE_PAGES, SEED));
+	EXPECT_TRUE(arrived_whole(self->fd, variant->write, mem, SEED));
 	EXPECT_TRUE(dev_changes(self->fd, mem, HUGE_PAGES, OTHER));
+}
+
+/* The device has no huge page for it. */
+TEST_F_TIMEOUT(onewalk, whole_in_pieces, TIMEOUT)
+{
+	char *mem = make_huge(self->fd, 1);
+
+	ASSERT_NE(mem, NULL);
+	ASSERT_EQ(dev_request(self->fd, HMM_DMIRROR_FLAGS, NULL, HMM_DMIRROR_FLAG_FAIL_ALLOC,
+			      NULL, NULL), 0);
+	EXPECT_TRUE(takes(self->fd, variant->write, mem, HUGE_PAGES, HUGE_PAGES, 0));
+	EXPECT_TRUE(arrived(self->fd, mem, HUGE_PAGES, SEED));
 }
 
 TEST_F_TIMEOUT(onewalk, part, TIMEOUT)
@@ -65,6 +86,7 @@ TEST_F_TIMEOUT(onewalk, parts_and_whole, TIMEOUT)
 	ASSERT_NE(mem, NULL);
 	EXPECT_TRUE(takes(self->fd, variant->write, part, npages, npages, 0));
 	EXPECT_EQ(count_on_device(self->fd, mem, 3 * HUGE_PAGES), npages);
+	EXPECT_TRUE(all_at(self->fd, mem + HUGE, HUGE_PAGES, AT_DEVICE_HUGE));
 	EXPECT_TRUE(dev_sees(self->fd, part, PART, SEED + HUGE_PAGES - PART));
 	EXPECT_TRUE(dev_sees(self->fd, mem + HUGE, HUGE_PAGES, SEED + HUGE_PAGES));
 	EXPECT_TRUE(holds(mem, 3 * HUGE_PAGES, SEED));
@@ -84,7 +106,7 @@ TEST_F_TIMEOUT(onewalk, mapped_in_pieces, TIMEOUT)
 	EXPECT_TRUE(holds(mem, 2, SEED));
 }
 
-/* Shared since a fork; a write fault makes copies, small ones. */
+/* Shared since a fork: with a write fault come copies, small ones. */
 TEST_F_TIMEOUT(onewalk, shared_after_fork, TIMEOUT)
 {
 	char *mem = make_huge(self->fd, 1);
@@ -92,6 +114,7 @@ TEST_F_TIMEOUT(onewalk, shared_after_fork, TIMEOUT)
 	int status;
 
 	ASSERT_NE(mem, NULL);
+	ASSERT_TRUE(clear_soft_dirty());
 	child = fork();
 	ASSERT_GE(child, 0);
 	if (!child) {
@@ -108,7 +131,7 @@ TEST_F_TIMEOUT(onewalk, shared_after_fork, TIMEOUT)
 		EXPECT_TRUE(all_at(self->fd, mem, HUGE_PAGES, AT_DEVICE));
 	} else {
 		EXPECT_TRUE(takes(self->fd, false, mem, HUGE_PAGES, HUGE_PAGES, 0));
-		EXPECT_TRUE(all_at(self->fd, mem, HUGE_PAGES, AT_DEVICE_RO));
+		EXPECT_TRUE(all_at(self->fd, mem, HUGE_PAGES, AT_DEVICE_HUGE_RO));
 	}
 	EXPECT_TRUE(dev_sees(self->fd, mem, HUGE_PAGES, SEED));
 	EXPECT_TRUE(holds(mem, HUGE_PAGES, SEED));
@@ -134,7 +157,7 @@ TEST_F_TIMEOUT(onewalk, with_a_page_in_use, TIMEOUT)
 	close(pins[0]);
 	close(pins[1]);
 	EXPECT_TRUE(takes(self->fd, variant->write, mem, HUGE_PAGES, HUGE_PAGES, 0));
-	EXPECT_TRUE(arrived(self->fd, mem, HUGE_PAGES, OTHER));
+	EXPECT_TRUE(arrived_whole(self->fd, variant->write, mem, OTHER));
 }
 
 /* Went to swap as a whole. */
@@ -161,7 +184,8 @@ TEST_F_TIMEOUT(onewalk, hole, TIMEOUT)
 
 	ASSERT_NE(mem, MAP_FAILED);
 	EXPECT_TRUE(takes(self->fd, variant->write, mem, HUGE_PAGES, HUGE_PAGES, 0));
-	EXPECT_TRUE(all_at(self->fd, mem, HUGE_PAGES, AT_DEVICE));
+	EXPECT_TRUE(all_at(self->fd, mem, HUGE_PAGES, AT_DEVICE_HUGE));
+	EXPECT_TRUE(dev_knows(self->fd, mem, HUGE_PAGES, false));
 	EXPECT_TRUE(dev_sees_zeroes(self->fd, mem, HUGE_PAGES));
 	EXPECT_TRUE(is_zero(mem, HUGE_PAGES));
 	/* A part of the next. */
@@ -179,7 +203,8 @@ TEST_F_TIMEOUT(onewalk, huge_zero_page, TIMEOUT)
 	ASSERT_TRUE(all_at(self->fd, mem, HUGE_PAGES, HMM_DMIRROR_PROT_READ |
 			   HMM_DMIRROR_PROT_PMD));
 	EXPECT_TRUE(takes(self->fd, variant->write, mem, HUGE_PAGES, HUGE_PAGES, 0));
-	EXPECT_TRUE(all_at(self->fd, mem, HUGE_PAGES, AT_DEVICE));
+	EXPECT_TRUE(all_at(self->fd, mem, HUGE_PAGES, AT_DEVICE_HUGE));
+	EXPECT_TRUE(dev_knows(self->fd, mem, HUGE_PAGES, false));
 	EXPECT_TRUE(dev_sees_zeroes(self->fd, mem, HUGE_PAGES));
 	EXPECT_TRUE(is_zero(mem, HUGE_PAGES));
 	EXPECT_TRUE(dev_changes(self->fd, mem, HUGE_PAGES, OTHER));

@@ -218,7 +218,7 @@ static bool fault_and_check(struct mix *mix)
 		struct fate fate = fate_of(mix, i);
 
 		faults += fate.faults;
-		pages += fate.at == AT_DEVICE || fate.at == AT_DEVICE_RO;
+		pages += !!(fate.at & HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL);
 	}
 	return read_pagemap(mix->mem, NPAGES, before) &&
 	       takes(mix->fd, mix->write, page_of(mix, mix->first), mix->end - mix->first,

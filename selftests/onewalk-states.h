@@ -271,9 +271,9 @@ static const struct huge_kind {
 	bool (*make)(struct mix *mix);
 	unsigned char at;	/* no faults; AT_SYSTEM stands for all that is not the device's */
 } huge_kinds[] = {
-	{ "hole", leave_huge_empty, AT_DEVICE },
-	{ "huge page", fill_huge, AT_DEVICE },
-	{ "huge zero page", map_huge_zero, AT_DEVICE },
+	{ "hole", leave_huge_empty, AT_DEVICE_HUGE },
+	{ "huge page", fill_huge, AT_DEVICE_HUGE },
+	{ "huge zero page", map_huge_zero, AT_DEVICE_HUGE },
 	{ "with holes", fill_huge_and_punch, AT_DEVICE },
 	{ "in part on the device", fill_huge_and_take_part, AT_DEVICE },
 	{ "in use", use_huge, AT_SYSTEM },

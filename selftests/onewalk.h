@@ -25,6 +25,9 @@
 
 #define AT_ZERO		(HMM_DMIRROR_PROT_ZERO | HMM_DMIRROR_PROT_READ)
 #define AT_HUGE		(AT_SYSTEM | HMM_DMIRROR_PROT_PMD)
+#define AT_HUGE_RO	(AT_SYSTEM_RO | HMM_DMIRROR_PROT_PMD)
+#define AT_DEVICE_HUGE	(AT_DEVICE | HMM_DMIRROR_PROT_PMD)
+#define AT_DEVICE_HUGE_RO	(AT_DEVICE_RO | HMM_DMIRROR_PROT_PMD)
 
 /* Where the device reads to and writes from: no part of any case's memory. */
 static uint64_t scratch[HUGE_PAGES * WORDS];
@@ -198,6 +201,16 @@ static inline char *map_huge(size_t count)
 	if (room == MAP_FAILED || madvise(mem, count * HUGE, MADV_HUGEPAGE))
 		return MAP_FAILED;
 	return mem;
+}
+
+/*
+ * Of all pages of the process. With DEBUG_VM 7.3 warns of a huge page that goes
+ * to a device as one if it is shared and soft-dirty: remove_migration_pmd() takes
+ * that bit of a device-private entry for a writable one.
+ */
+static inline bool clear_soft_dirty(void)
+{
+	return write_file("/proc/self/clear_refs", "4");
 }
 
 /* The CPU reads the pages, whatever they hold. */

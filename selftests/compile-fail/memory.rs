@@ -8,6 +8,7 @@ use crate::hmm::{
         DeviceIndex,
         Pfn, //
     },
+    free::FreePage,
     migrate::{
         MigrateBuffer,
         Select, //
@@ -17,7 +18,6 @@ use crate::hmm::{
     page::LockedPage,
     pagemap::{
         DeviceOwner,
-        FreePage,
         Pagemap,
         PagemapOps, //
     },
@@ -30,8 +30,12 @@ use kernel::{
 };
 
 // A page is free if mm says so, or if it has never been used.
-fn make_a_free_page(pagemap: u32, offset: u32) {
-    let _ = FreePage { pagemap, offset }; //~ E0451
+fn make_a_free_page(pagemap: u32, offset: u32, order: u32) {
+    let _ = FreePage {
+        pagemap,
+        offset,
+        order,
+    }; //~ E0451
 }
 
 fn use_a_free_page_twice<O: PagemapOps>(pagemap: &Pagemap<O>, page: FreePage) -> Result {
@@ -60,7 +64,7 @@ fn owner_of_another_kind<O: PagemapOps, P: PagemapOps>(
     owner: &DeviceOwner<P>,
     buffer: &mut MigrateBuffer,
 ) -> Result {
-    drop(mmap.migrate::<O>(range, Select::Device, owner, buffer)?); //~ E0308
+    drop(mmap.migrate::<O>(range, Select::Device, false, owner, buffer)?); //~ E0308
     Ok(())
 }
 

@@ -34,7 +34,7 @@ fn fault_buffer_with_pages_locked<O: PagemapOps>(
     to: UserPtr,
 ) -> Result {
     let mut mmap = active.mmap_read()?;
-    let collected = mmap.migrate(range, Select::System, owner, buffer)?;
+    let collected = mmap.migrate(range, Select::System, false, owner, buffer)?;
     active.fault_in_buffer(to, true)?; //~ E0499
     drop(collected);
     Ok(())
@@ -48,8 +48,8 @@ fn collect_with_pages_locked<O: PagemapOps>(
     one: &mut MigrateBuffer,
     other: &mut MigrateBuffer,
 ) -> Result {
-    let collected = mmap.migrate(range, Select::System, owner, one)?;
-    drop(mmap.migrate(range, Select::System, owner, other)?); //~ E0499
+    let collected = mmap.migrate(range, Select::System, false, owner, one)?;
+    drop(mmap.migrate(range, Select::System, false, owner, other)?); //~ E0499
     drop(collected);
     Ok(())
 }
@@ -61,7 +61,7 @@ fn unlock_mmap_with_pages_locked<O: PagemapOps>(
     owner: &DeviceOwner<O>,
     buffer: &mut MigrateBuffer,
 ) -> Result {
-    let collected = mmap.migrate(range, Select::System, owner, buffer)?;
+    let collected = mmap.migrate(range, Select::System, false, owner, buffer)?;
     drop(mmap); //~ E0505
     drop(collected.commit());
     Ok(())
@@ -74,7 +74,7 @@ fn free_buffer_with_pages_locked<O: PagemapOps>(
     owner: &DeviceOwner<O>,
     mut buffer: MigrateBuffer,
 ) -> Result {
-    let collected = mmap.migrate(range, Select::System, owner, &mut buffer)?;
+    let collected = mmap.migrate(range, Select::System, false, owner, &mut buffer)?;
     drop(buffer); //~ E0505
     drop(collected.commit());
     Ok(())
@@ -118,7 +118,7 @@ fn source_after_commit<O: PagemapOps>(mut collected: Collected<'_, O>, contents:
     });
     drop(collected.commit());
     if let Some(page) = kept {
-        contents.copy_from(&page);
+        contents.copy_from(&page, 0);
     }
 }
 

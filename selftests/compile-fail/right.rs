@@ -60,10 +60,10 @@ fn to_and_fro<O: PagemapOps>(
 
     pages.fill(range.pages())?;
     let mut mmap = active.mmap_read()?;
-    let mut collected = mmap.migrate(range, Select::System, owner, &mut buffer)?;
+    let mut collected = mmap.migrate(range, Select::System, false, owner, &mut buffer)?;
     collected.offer(|_, _| target());
     drop(collected.commit());
-    let collected = mmap.migrate(range, Select::Device, owner, &mut buffer)?;
+    let collected = mmap.migrate(range, Select::Device, false, owner, &mut buffer)?;
     bring_home(collected, &mut pages, &mut moved)?;
     Ok(moved)
 }
@@ -78,7 +78,7 @@ fn walk<O: PagemapOps>(
     let mut buffer = MigrateBuffer::new()?;
     let mut reserve = Reserve::new()?;
 
-    let walk = active.walk(range, Access::Write, &mut pfns, &mut buffer)?;
+    let walk = active.walk(range, Access::Write, false, &mut pfns, &mut buffer)?;
     if let Some(mut batch) = walk.collect(&mut 0)? {
         batch.offer(|_, _| target());
         let _ = batch.finish(|found| found.publish(&mut reserve, |_, _| true));

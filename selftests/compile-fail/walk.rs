@@ -35,7 +35,7 @@ fn fault_with_pages_collected<O: PagemapOps>(
     buffer: &mut MigrateBuffer,
 ) -> Result {
     let batch = active
-        .walk(range, Access::Read, pfns, buffer)?
+        .walk(range, Access::Read, false, pfns, buffer)?
         .collect(&mut 0)?;
     let _ = active.fault(range, Access::Read, other)?; //~ E0499
     drop(batch);
@@ -50,7 +50,7 @@ fn fault_buffer_with_pages_collected<O: PagemapOps>(
     to: UserPtr,
 ) -> Result {
     let batch = active
-        .walk(range, Access::Read, pfns, buffer)?
+        .walk(range, Access::Read, false, pfns, buffer)?
         .collect(&mut 0)?;
     active.fault_in_buffer(to, true)?; //~ E0499
     drop(batch);
@@ -64,7 +64,7 @@ fn lock_table_with_pages_collected<O: PagemapOps>(
     buffer: &mut MigrateBuffer,
 ) -> Result {
     let batch = active
-        .walk(range, Access::Read, pfns, buffer)?
+        .walk(range, Access::Read, false, pfns, buffer)?
         .collect(&mut 0)?;
     drop(active.lock()); //~ E0499
     drop(batch);
@@ -78,7 +78,7 @@ fn lock_mmap_with_pages_collected<O: PagemapOps>(
     buffer: &mut MigrateBuffer,
 ) -> Result {
     let batch = active
-        .walk(range, Access::Read, pfns, buffer)?
+        .walk(range, Access::Read, false, pfns, buffer)?
         .collect(&mut 0)?;
     drop(active.mmap_read()?); //~ E0499
     drop(batch);
@@ -92,9 +92,9 @@ fn walk_with_pages_collected<O: PagemapOps>(
     buffers: (&mut MigrateBuffer, &mut MigrateBuffer),
 ) -> Result {
     let batch = active
-        .walk(range, Access::Read, pfns.0, buffers.0)?
+        .walk(range, Access::Read, false, pfns.0, buffers.0)?
         .collect(&mut 0)?;
-    drop(active.walk(range, Access::Read, pfns.1, buffers.1)?); //~ E0499
+    drop(active.walk(range, Access::Read, false, pfns.1, buffers.1)?); //~ E0499
     drop(batch);
     Ok(())
 }
@@ -107,7 +107,7 @@ fn fault_with_walk_begun<O: PagemapOps>(
     other: &mut PfnBuffer,
     buffer: &mut MigrateBuffer,
 ) -> Result {
-    let walk = active.walk(range, Access::Read, pfns, buffer)?;
+    let walk = active.walk(range, Access::Read, false, pfns, buffer)?;
     let _ = active.fault(range, Access::Read, other)?; //~ E0499
     let _ = walk.collect(&mut 0)?;
     Ok(())
@@ -122,7 +122,7 @@ fn fault_while_publishing<O: PagemapOps>(
     to: UserPtr,
 ) -> Result {
     if let Some(batch) = active
-        .walk(range, Access::Read, pfns, buffer)?
+        .walk(range, Access::Read, false, pfns, buffer)?
         .collect(&mut 0)?
     {
         let _ = batch.finish(|_| active.fault_in_buffer(to, true)); //~ E0500
@@ -164,6 +164,6 @@ fn forget_the_walk<O: PagemapOps>(
     pfns: &mut PfnBuffer,
     buffer: &mut MigrateBuffer,
 ) -> Result {
-    active.walk(range, Access::Read, pfns, buffer)?; //~ unused_must_use
+    active.walk(range, Access::Read, false, pfns, buffer)?; //~ unused_must_use
     Ok(())
 }

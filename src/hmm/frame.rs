@@ -12,6 +12,7 @@
 
 use super::range::BLOCK_PAGES;
 use crate::bindings;
+use kernel::page::PAGE_SHIFT;
 
 /// The page frame number of a page that the CPU can address.
 ///
@@ -137,6 +138,16 @@ impl HmmPfn {
         (self.0 >> Self::ORDER_SHIFT) & Self::ORDER_MASK
     }
 
+    /// The entry for the page at the user address `address`, with the frame number of that page.
+    ///
+    /// The frames of a huge mapping are as aligned as its addresses. For a part of a huge page of
+    /// the device 7.3 counts from the first frame of the page, not of the part.
+    pub(super) const fn at(self, address: usize) -> Self {
+        let part = (1 << self.order()) - 1;
+
+        Self(self.0 & !part | (address >> PAGE_SHIFT) & part)
+    }
+
     /// The number in the entry; of which memory it is a frame, the `struct page` knows.
     #[inline]
     pub(super) const fn number(self) -> usize {
@@ -216,6 +227,18 @@ mod tests {
         assert!(!pfn.is_error());
         assert_eq!(pfn.order(), 9);
         assert_eq!(pfn.number(), 0x1234);
+    }
+
+    #[test]
+    fn hmm_pfn_of_a_part_fits_its_address() {
+        let huge = HmmPfn::new(HmmPfn::VALID | 9 << HmmPfn::ORDER_SHIFT | 0x1200);
+        for number in [0x1200, 0x1234] {
+            let pfn = HmmPfn::new(huge.into_raw() | number).at(0x7f12_3453_4000);
+            assert!(pfn.is_valid());
+            assert_eq!((pfn.number(), pfn.order()), (0x1334, 9));
+        }
+        let small = HmmPfn::new(HmmPfn::VALID | 0x1234);
+        assert_eq!(small.at(0x7f12_3453_4000).number(), 0x1234);
     }
 
     #[test]

@@ -179,9 +179,8 @@ fn try_serve<O: PagemapOps>(fault: &Fault<'_, O>) -> Result {
 
     if fault.is_huge() {
         pages.fill_huge();
-        if pages.has_huge() {
-            let mut buffer = KVec::from_elem(0, WORDS_PER_PAGE * BLOCK_PAGES, GFP_KERNEL)?;
-            return fault.bring_home(BLOCK_SIZE, &mut buffer, &mut pages);
+        if let (true, Ok(mut buffer)) = (pages.has_huge(), MigrateBuffer::new()) {
+            return fault.bring_home(BLOCK_SIZE, buffer.words(), &mut pages);
         }
     }
     pages.fill(1)?;

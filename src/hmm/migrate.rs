@@ -93,6 +93,11 @@ impl MigrateBuffer {
         )?))
     }
 
+    /// All its entries.
+    pub(super) fn words(&mut self) -> &mut [usize] {
+        &mut self.0
+    }
+
     /// Sources and targets for `pages` pages, those all zeroes.
     ///
     /// # Errors
@@ -216,7 +221,7 @@ impl MmapRead<'_> {
                 select,
                 whole,
                 owner,
-                &mut buffer.0,
+                buffer.words(),
                 core::ptr::null_mut(),
             )
         }

@@ -438,13 +438,15 @@ impl<'a, O: PagemapOps> Validated<'a, O> {
 
     /// Where each page of the range is, in order of address.
     pub(crate) fn mappings(&self) -> impl Iterator<Item = (usize, Mapping)> + '_ {
-        let pfns = self.pfns.iter().map(|&raw| {
+        let pfns = self.range.addresses().zip(self.pfns);
+
+        pfns.map(|(address, &raw)| {
             // SAFETY: By the type invariant a valid entry names a page that is mapped, or kept by a
             // migration that will map it unless a notification comes first, which waits for the
             // lock: it does not go away.
-            unsafe { Mapping::new(HmmPfn::new(raw), self.owner) }
-        });
-        self.range.addresses().zip(pfns)
+            let mapping = unsafe { Mapping::new(HmmPfn::new(raw).at(address), self.owner) };
+            (address, mapping)
+        })
     }
 
     /// Enters those mappings that `choose` chooses, by address and what is there, into the page
@@ -461,7 +463,7 @@ impl<'a, O: PagemapOps> Validated<'a, O> {
             // SAFETY: By the type invariant a valid entry names a page that is mapped, or kept by a
             // migration that will map it unless a notification comes first, which waits for the
             // lock: it does not go away.
-            let mapping = unsafe { Mapping::new(HmmPfn::new(raw), self.owner) };
+            let mapping = unsafe { Mapping::new(HmmPfn::new(raw).at(address), self.owner) };
             if choose(address, &mapping) {
                 // SAFETY: By the type invariant this is mapped there, or kept by a migration that
                 // will map it there unless a notification comes first; the table is that of the

@@ -62,7 +62,7 @@ impl Region {
         // SAFETY: Has no requirements.
         let mappable = unsafe { bindings::mhp_get_pluggable_range(true) };
         // SAFETY: `iomem_resource` is a static of the kernel, and its end does not change.
-        let highest = unsafe { (*(&raw const bindings::iomem_resource)).end };
+        let highest = unsafe { bindings::iomem_resource.end };
         if start < mappable.start || last > mappable.end.min(highest) {
             return Err(ERANGE);
         }
