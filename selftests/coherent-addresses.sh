@@ -29,8 +29,8 @@ is_at() { grep -q "^ *0*$(printf %x $(($2)))-.* : hmm_dmirror$1$" /proc/iomem; }
 # devices work.
 with() {
 	if loaded; then unload || return; fi
-	lines=$(dmesg | wc -l)
-	load_with "$@" && dmesg | tail -n +$((lines + 1)) >"$dir/log" &&
+	dmesg -c >/dev/null
+	load_with "$@" && dmesg >"$dir/log" &&
 		works 0 && works 1
 }
 

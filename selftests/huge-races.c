@@ -41,9 +41,15 @@ FIXTURE_VARIANT(races)
 	bool drops;	/* pages may become zeroes */
 };
 
+/* Now and then all of it, which becomes a huge page again. */
 static void drop_part(struct race *race)
 {
-	madvise(race->mem + random() % HUGE_PAGES * PAGE, PAGE, MADV_DONTNEED);
+	if (random() % 64) {
+		madvise(race->mem + random() % HUGE_PAGES * PAGE, PAGE, MADV_DONTNEED);
+	} else {
+		madvise(race->mem, HUGE, MADV_DONTNEED);
+		sleep_ms(random() % 20);
+	}
 }
 
 FIXTURE_VARIANT_ADD(races, drop_part)
