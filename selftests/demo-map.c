@@ -10,7 +10,7 @@
 
 #define COLUMNS	64
 
-enum place { SYSTEM, HUGE, DEVICE, ZERO, HOLE, OTHER, PLACES };
+enum place { SYSTEM, HUGE, DEVICE, DEVICE_HUGE, ZERO, HOLE, OTHER, PLACES };
 
 static const struct {
 	const char *name;
@@ -20,6 +20,7 @@ static const struct {
 	[SYSTEM] = { "system", 'S', 71 },
 	[HUGE] = { "huge", 'H', 65 },
 	[DEVICE] = { "device", 'D', 208 },
+	[DEVICE_HUGE] = { "huge there", 'G', 202 },
 	[ZERO] = { "zero", '0', 67 },
 	[HOLE] = { "hole", '.', 238 },
 	[OTHER] = { "mixed", '?', 160 },
@@ -34,7 +35,7 @@ static enum place place_of(unsigned char byte)
 	if (kind == HMM_DMIRROR_PROT_ZERO)
 		return ZERO;
 	if (kind == HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL)
-		return DEVICE;
+		return byte & HMM_DMIRROR_PROT_PMD ? DEVICE_HUGE : DEVICE;
 	if (kind)
 		return OTHER;
 	return byte & HMM_DMIRROR_PROT_PMD ? HUGE : SYSTEM;

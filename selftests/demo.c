@@ -169,8 +169,11 @@ static void device_writes(void)
 	show();
 }
 
-/* The CPU looks at the middle of each region: those pages come home, one by one. */
-static size_t cpu_touches(void)
+/*
+ * The CPU looks at the middle of each region: those pages come home, one by one, but
+ * for the huge page, which comes whole.
+ */
+static void cpu_touches(void)
 {
 	size_t touched = 0;
 	double start = now();
@@ -184,13 +187,33 @@ static size_t cpu_touches(void)
 	headline("4. The CPU touches the middle", touched, start);
 	check_through_device();
 	show();
-	return touched;
 }
 
-static void migrate_to_system(size_t npages)
+/* How many pages of a region are on the device. */
+static size_t on_device(int region)
 {
-	double start = now();
+	unsigned char snapshot[NPAGES];
+	size_t npages = regions[region].npages, count = 0;
 
+	must_be(npages, dev_snapshot(fd, start_of(region), npages, snapshot), "SNAPSHOT");
+	for (size_t page = 0; page < npages; page++)
+		count += (snapshot[page] & 0xf0) == HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL;
+	return count;
+}
+
+static void migrate_to_system(void)
+{
+	size_t npages = 0;
+	double start;
+
+	for (int region = 0; region < REGIONS; region++) {
+		size_t left = on_device(region);
+
+		if (left != regions[region].npages / 2 && !(region == HUGE && left == 0))
+			errx(1, "%s: %zu pages on the device", regions[region].name, left);
+		npages += left;
+	}
+	start = now();
 	must_be(npages, dev_give(fd, mem, NPAGES), "MIGRATE_TO_SYS");
 	headline("5. The rest goes home", npages, start);
 	check(mem, "CPU");
@@ -215,7 +238,8 @@ int main(int argc, char **argv)
 	show();
 	migrate_to_device();
 	device_writes();
-	migrate_to_system(NPAGES - cpu_touches());
+	cpu_touches();
+	migrate_to_system();
 	printf("  The data was right at each step.\n\n");
 	return 0;
 }
