@@ -3,7 +3,7 @@
  * One walk is one walk: counted by probes in the kernel, not argued. On the way to
  * the device, how often is a page table visited before its pages are collected?
  * Once by a migrating fault; more often by a fault and a migration, or by the
- * migration tried first.
+ * migration tried first. Nor does the fault look afterwards where the pages are now.
  *
  * Needs probes in mm: the strict kernel has them. (What these counts are for all
  * states of a page, on the fast kernel, make bench tells.)
@@ -33,6 +33,7 @@ static const char probes[] =
 struct counts {
 	int before;	/* visits before the last that collects */
 	int collecting;	/* visits that collect, or find out that they cannot */
+	int after;	/* visits after the last that collects */
 	int flushes, notifications;
 };
 
@@ -171,8 +172,10 @@ static bool end_counting(struct counts *counts)
 		if (strstr(line, " collect: ") || strstr(line, " collect_hole: ")) {
 			counts->before = visits++;
 			counts->collecting++;
+			counts->after = 0;
 		} else if (strstr(line, " look: ") || strstr(line, " look_hole: ")) {
 			visits++;
+			counts->after++;
 		} else if (strstr(line, " flush: ")) {
 			counts->flushes++;
 		} else if (strstr(line, " notify: ")) {
@@ -180,8 +183,9 @@ static bool end_counting(struct counts *counts)
 		}
 	}
 	fclose(trace);
-	printf("# visits before the collecting one: %d, to collect: %d; flushes %d, notifies %d\n",
-	       counts->before, counts->collecting - 1, counts->flushes, counts->notifications);
+	printf("# visits before the collecting one: %d, to collect: %d, after: %d\n",
+	       counts->before, counts->collecting - 1, counts->after);
+	printf("# flushes %d, notifies %d\n", counts->flushes, counts->notifications);
 	return true;
 }
 
@@ -206,6 +210,7 @@ TEST_F(count, one_walk)
 	ASSERT_TRUE(end_counting(&counts));
 	EXPECT_EQ(counts.collecting, 1);
 	EXPECT_EQ(counts.before, 0);
+	EXPECT_EQ(counts.after, 0);
 	EXPECT_EQ(counts.flushes, variant->flushes);
 	EXPECT_EQ(counts.notifications, variant->notifications);
 	EXPECT_TRUE(is_there(self->fd, self->mem, variant->zeroes));
