@@ -335,12 +335,16 @@ impl<O: PagemapOps> Active<'_, O> {
     ///
     /// # Errors
     ///
-    /// [`EFAULT`] if the current process may not access it so.
+    /// [`EFAULT`] if the current process may not access it so, or if the thread is of none.
     pub(crate) fn fault_in_buffer(&mut self, address: UserPtr, write: bool) -> Result {
+        // A kernel thread has no address space, whose lock C would take unasked.
+        if current!().mm().is_none() {
+            return Err(EFAULT);
+        }
         let left = if write {
             // Not fault_in_writeable(): that stores a zero byte in each page, which may be the
             // data.
-            // SAFETY: Any address is allowed; a bad one is an error.
+            // SAFETY: The thread has an mm. Any address is allowed; a bad one is an error.
             unsafe { bindings::fault_in_safe_writeable(address.as_const_ptr().cast(), PAGE_SIZE) }
         } else {
             // SAFETY: Any address is allowed; a bad one is an error.
