@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Exclusive access to memory of each kind and in each state, and what mm does to
- * memory that a device holds: the data is never lost, and the device never keeps
- * what it was not left.
+ * Exclusive access to memory in each state and of each kind: the device holds it,
+ * with the data that are in it, or is refused and changes nothing.
  */
 #include "exclusive.h"
 
-#include <linux/mman.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "uffd.h"
 
@@ -18,8 +17,7 @@ TEST_F(exclusive, untouched)
 	ASSERT_EQ(dev_hold(self->fd, self->mem, NPAGES, scratch), NPAGES);
 	EXPECT_TRUE(is_zero(scratch, NPAGES));
 	EXPECT_TRUE(all_held(self->fd, self->mem, NPAGES, true));
-	fill(scratch, NPAGES, SEED);
-	EXPECT_TRUE(knows(self->fd, self->mem, NPAGES, true));
+	EXPECT_TRUE(writes(self->fd, self->mem, NPAGES, SEED));
 	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
 }
 
@@ -40,8 +38,7 @@ TEST_F(exclusive, on_a_device)
 	EXPECT_TRUE(takes_hold(self->fd, self->mem, NPAGES, SEED));
 	EXPECT_EQ(count_on_device(self->fd, self->mem, NPAGES), 0);
 	EXPECT_EQ(count_on_device(self->other, self->mem, NPAGES), 0);
-	fill(scratch, NPAGES, OTHER);
-	EXPECT_TRUE(knows(self->fd, self->mem, NPAGES, true));
+	EXPECT_TRUE(writes(self->fd, self->mem, NPAGES, OTHER));
 	EXPECT_TRUE(holds(self->mem, NPAGES, OTHER));
 }
 
@@ -64,6 +61,67 @@ TEST_F_TIMEOUT(exclusive, huge_page, TIMEOUT)
 	EXPECT_TRUE(holds(mem, HUGE_PAGES, OTHER));
 }
 
+/* Pages that are shared since a fork are copied to be held, also those on the device. */
+TEST_F(exclusive, shared_since_fork)
+{
+	struct share share = { self->mem, SEED };
+	struct child child;
+
+	fill(self->mem, NPAGES, SEED);
+	ASSERT_EQ(dev_take(self->fd, self->mem, NPAGES / 2, scratch), NPAGES / 2);
+	ASSERT_TRUE(start_child(&child, still_holds, &share));
+	EXPECT_TRUE(takes_hold(self->fd, self->mem, NPAGES, SEED));
+	EXPECT_TRUE(writes(self->fd, self->mem, NPAGES, OTHER));
+	EXPECT_TRUE(end_child(&child));
+	EXPECT_TRUE(all_held(self->fd, self->mem, NPAGES, true));
+	EXPECT_TRUE(holds(self->mem, NPAGES, OTHER));
+}
+
+/* Is it one page for all addresses? */
+static bool is_one_page(const char *mem, size_t npages)
+{
+	uint64_t entries[npages];
+
+	if (!read_pagemap(mem, npages, entries))
+		return false;
+	for (size_t i = 0; i < npages; i++) {
+		if ((entries[i] ^ entries[0]) & PM_FRAME || !(entries[i] & PM_PRESENT))
+			return false;
+	}
+	return true;
+}
+
+/* Makes all pages the same, and waits until KSM has merged them; a minute at most. */
+static bool merge(char *mem, size_t npages)
+{
+	const struct timespec pause = { .tv_nsec = 20000000 };
+	time_t end = time(NULL) + 60;
+	bool ok;
+
+	for (size_t i = 0; i < npages; i++)
+		fill(mem + i * PAGE, 1, SEED);
+	ok = !madvise(mem, npages * PAGE, MADV_MERGEABLE) &&
+	     write_file("/sys/kernel/mm/ksm/sleep_millisecs", "1") &&
+	     write_file("/sys/kernel/mm/ksm/pages_to_scan", "1000") &&
+	     write_file("/sys/kernel/mm/ksm/run", "1");
+	while (ok && !is_one_page(mem, npages) && time(NULL) < end)
+		nanosleep(&pause, NULL);
+	return ok && is_one_page(mem, npages) && write_file("/sys/kernel/mm/ksm/run", "0");
+}
+
+/* What KSM has merged is copied to be held; the rest stays one. */
+TEST_F_TIMEOUT(exclusive, merged, TIMEOUT)
+{
+	ASSERT_TRUE(merge(self->mem, NPAGES));
+	EXPECT_TRUE(takes_hold(self->fd, self->mem, 1, SEED));
+	EXPECT_TRUE(writes(self->fd, self->mem, 1, OTHER));
+	EXPECT_TRUE(all_held(self->fd, self->mem, 1, true));
+	EXPECT_TRUE(is_one_page(self->mem + PAGE, NPAGES - 1));
+	EXPECT_TRUE(holds(self->mem, 1, OTHER));
+	for (size_t i = 1; i < NPAGES; i++)
+		EXPECT_TRUE(holds(self->mem + i * PAGE, 1, SEED));
+}
+
 /* A page that is read elsewhere, by a pipe here: that goes on, and sees the device's writes. */
 TEST_F(exclusive, in_a_pipe)
 {
@@ -76,8 +134,7 @@ TEST_F(exclusive, in_a_pipe)
 	ASSERT_EQ(pipe(pipes), 0);
 	ASSERT_EQ(vmsplice(pipes[1], &iov, 1, 0), PAGE);
 	EXPECT_TRUE(takes_hold(self->fd, self->mem, NPAGES, SEED));
-	fill(scratch, NPAGES, OTHER);
-	EXPECT_TRUE(knows(self->fd, self->mem, NPAGES, true));
+	EXPECT_TRUE(writes(self->fd, self->mem, NPAGES, OTHER));
 	ASSERT_EQ(read(pipes[0], buf, PAGE), PAGE);
 	EXPECT_TRUE(holds(buf, 1, OTHER));
 	EXPECT_TRUE(all_held(self->fd, self->mem, NPAGES, true));
@@ -109,8 +166,7 @@ TEST_F(exclusive, userfaultfd_protected)
 	ASSERT_TRUE(uffd_protect(&uffd, self->mem, NPAGES, true));
 	ASSERT_TRUE(uffd_start(&uffd));
 	EXPECT_TRUE(takes_hold(self->fd, self->mem, NPAGES, SEED));
-	fill(scratch, NPAGES, OTHER);
-	EXPECT_TRUE(knows(self->fd, self->mem, NPAGES, true));
+	EXPECT_TRUE(writes(self->fd, self->mem, NPAGES, OTHER));
 	EXPECT_TRUE(uffd_served(&uffd, 0, NPAGES, 0));
 	EXPECT_TRUE(holds(self->mem, NPAGES, OTHER));
 }
@@ -159,8 +215,7 @@ TEST_F(exclusive, files)
 	ASSERT_NE(private, MAP_FAILED);
 	touch(private, NPAGES / 2);
 	EXPECT_TRUE(takes_hold(self->fd, private, NPAGES, OTHER));
-	fill(scratch, NPAGES, SEED);
-	EXPECT_TRUE(knows(self->fd, private, NPAGES, true));
+	EXPECT_TRUE(writes(self->fd, private, NPAGES, SEED));
 	EXPECT_TRUE(holds(shared, NPAGES, OTHER));
 	EXPECT_TRUE(holds(private, NPAGES, SEED));
 	close(file);
@@ -196,165 +251,6 @@ TEST_F(exclusive, read_only)
 	ASSERT_EQ(mprotect(self->mem, NPAGES * PAGE, PROT_READ | PROT_WRITE), 0);
 	EXPECT_TRUE(takes_hold(self->fd, self->mem, NPAGES, SEED));
 	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
-}
-
-/* --- What happens to it while it is held ------------------------------------------- */
-
-TEST_F(exclusive, becomes_read_only)
-{
-	fill(self->mem, NPAGES, SEED);
-	ASSERT_TRUE(takes_hold(self->fd, self->mem, NPAGES, SEED));
-	ASSERT_EQ(mprotect(self->mem, NPAGES * PAGE, PROT_READ), 0);
-	EXPECT_EQ(dev_check(self->fd, self->mem, NPAGES), 0);
-	fill(scratch, NPAGES, OTHER);
-	EXPECT_EQ(dev_write(self->fd, self->mem, NPAGES, scratch), -EPERM);
-	EXPECT_TRUE(dev_sees(self->fd, self->mem, NPAGES, SEED));
-	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
-}
-
-TEST_F(exclusive, dropped)
-{
-	fill(self->mem, NPAGES, SEED);
-	ASSERT_TRUE(takes_hold(self->fd, self->mem, NPAGES, SEED));
-	ASSERT_EQ(madvise(self->mem, PAGE, MADV_DONTNEED), 0);
-	EXPECT_EQ(dev_check(self->fd, self->mem, 1), 0);
-	EXPECT_TRUE(dev_sees_zeroes(self->fd, self->mem, 1));
-	EXPECT_TRUE(all_held(self->fd, self->mem + PAGE, NPAGES - 1, true));
-
-	ASSERT_EQ(munmap(self->mem, NPAGES * PAGE), 0);
-	EXPECT_EQ(dev_check(self->fd, self->mem, NPAGES), 0);
-	EXPECT_EQ(dev_read(self->fd, self->mem, NPAGES, scratch), -EFAULT);
-}
-
-TEST_F(exclusive, moved)
-{
-	char *to = map_pages(NPAGES);
-
-	ASSERT_NE(to, MAP_FAILED);
-	fill(self->mem, NPAGES, SEED);
-	ASSERT_TRUE(takes_hold(self->fd, self->mem, NPAGES, SEED));
-	fill(scratch, NPAGES, OTHER);
-	ASSERT_TRUE(knows(self->fd, self->mem, NPAGES, true));
-	ASSERT_EQ(mremap(self->mem, NPAGES * PAGE, NPAGES * PAGE,
-			 MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
-	EXPECT_EQ(dev_check(self->fd, self->mem, NPAGES), 0);
-	EXPECT_EQ(dev_check(self->fd, to, NPAGES), 0);
-	EXPECT_EQ(dev_read(self->fd, self->mem, NPAGES, scratch), -EFAULT);
-	EXPECT_TRUE(dev_sees(self->fd, to, NPAGES, OTHER));
-	EXPECT_TRUE(holds(to, NPAGES, OTHER));
-}
-
-struct share {
-	char *mem;
-	uint64_t seed;
-};
-
-static bool still_holds(void *arg)
-{
-	struct share *share = arg;
-
-	return holds(share->mem, NPAGES, share->seed);
-}
-
-/* A fork takes the pages back, to share them: what the device writes then is a copy's. */
-TEST_F(exclusive, forked)
-{
-	struct share share = { self->mem, SEED };
-	struct child child;
-
-	fill(self->mem, NPAGES, SEED);
-	ASSERT_TRUE(takes_hold(self->fd, self->mem, NPAGES, SEED));
-	ASSERT_TRUE(start_child(&child, still_holds, &share));
-	EXPECT_EQ(dev_check(self->fd, self->mem, NPAGES), 0);
-	fill(scratch, NPAGES, OTHER);
-	EXPECT_EQ(dev_write(self->fd, self->mem, NPAGES, scratch), NPAGES);
-	EXPECT_TRUE(end_child(&child));
-	EXPECT_TRUE(holds(self->mem, NPAGES, OTHER));
-}
-
-/* Pages that are shared since a fork are copied to be held. */
-TEST_F(exclusive, taken_after_fork)
-{
-	struct share share = { self->mem, SEED };
-	struct child child;
-
-	fill(self->mem, NPAGES, SEED);
-	ASSERT_TRUE(start_child(&child, still_holds, &share));
-	EXPECT_TRUE(takes_hold(self->fd, self->mem, NPAGES, SEED));
-	fill(scratch, NPAGES, OTHER);
-	EXPECT_TRUE(knows(self->fd, self->mem, NPAGES, true));
-	EXPECT_TRUE(end_child(&child));
-	EXPECT_TRUE(all_held(self->fd, self->mem, NPAGES, true));
-	EXPECT_TRUE(holds(self->mem, NPAGES, OTHER));
-}
-
-/* Pages move to a device, this one or another: nobody holds them then. */
-TEST_F(exclusive, migrated)
-{
-	fill(self->mem, NPAGES, SEED);
-	for (int i = 0; i < 2; i++) {
-		int fd = i ? self->other : self->fd;
-
-		ASSERT_TRUE(takes_hold(self->fd, self->mem, NPAGES, SEED));
-		EXPECT_TRUE(takes(fd, i, self->mem, NPAGES, NPAGES, NPAGES));
-		EXPECT_TRUE(all_held(self->fd, self->mem, NPAGES, false));
-		EXPECT_TRUE(dev_sees(self->fd, self->mem, NPAGES, SEED));
-		EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
-	}
-}
-
-/* MIGRATE_TO_DEV does not fault, and so finds nothing there to move. */
-TEST_F(exclusive, not_migrated)
-{
-	fill(self->mem, NPAGES, SEED);
-	ASSERT_TRUE(takes_hold(self->fd, self->mem, NPAGES, SEED));
-	EXPECT_EQ(dev_take(self->fd, self->mem, NPAGES, scratch), -ENOENT);
-	EXPECT_EQ(count_on_device(self->fd, self->mem, NPAGES), 0);
-	EXPECT_EQ(dev_give(self->fd, self->mem, NPAGES), 0);
-	EXPECT_EQ(dev_release(self->fd, self->mem, NPAGES), 0);
-	EXPECT_TRUE(dev_sees(self->fd, self->mem, NPAGES, SEED));
-	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
-}
-
-/* The kernel moves pages to make room; a page that moves is held no more. */
-TEST_F_TIMEOUT(exclusive, compacted, TIMEOUT)
-{
-	fill(self->mem, NPAGES, SEED);
-	ASSERT_TRUE(takes_hold(self->fd, self->mem, NPAGES, SEED));
-	fill(scratch, NPAGES, OTHER);
-	ASSERT_TRUE(knows(self->fd, self->mem, NPAGES, true));
-	ASSERT_TRUE(write_file("/proc/sys/vm/compact_memory", "1"));
-	EXPECT_TRUE(dev_sees(self->fd, self->mem, NPAGES, OTHER));
-	EXPECT_TRUE(holds(self->mem, NPAGES, OTHER));
-}
-
-/* --- What the device writes is there to stay -------------------------------------- */
-
-/* As if nobody had written since, mm may drop the pages; but the device has. */
-TEST_F(exclusive, lazily_freed)
-{
-	fill(self->mem, NPAGES, OTHER);
-	ASSERT_EQ(madvise(self->mem, NPAGES * PAGE, MADV_FREE), 0);
-	ASSERT_EQ(dev_hold(self->fd, self->mem, NPAGES, scratch), NPAGES);
-	fill(scratch, NPAGES, SEED);
-	ASSERT_TRUE(knows(self->fd, self->mem, NPAGES, true));
-	/* A CPU reads, or reclaim would pass over them. */
-	touch(self->mem, NPAGES);
-	ASSERT_EQ(madvise(self->mem, NPAGES * PAGE, MADV_PAGEOUT), 0);
-	EXPECT_TRUE(survives_reclaim(self->mem, NPAGES, SEED));
-}
-
-/* They have been read from swap, where the old data still are. */
-TEST_F(exclusive, clean)
-{
-	fill(self->mem, NPAGES, OTHER);
-	ASSERT_TRUE(swap_out(self->mem, NPAGES));
-	touch(self->mem, NPAGES);
-	ASSERT_TRUE(takes_hold(self->fd, self->mem, NPAGES, OTHER));
-	fill(scratch, NPAGES, SEED);
-	ASSERT_TRUE(knows(self->fd, self->mem, NPAGES, true));
-	touch(self->mem, NPAGES);
-	EXPECT_TRUE(survives_reclaim(self->mem, NPAGES, SEED));
 }
 
 TEST_HARNESS_MAIN

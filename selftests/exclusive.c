@@ -46,8 +46,7 @@ TEST_F(exclusive, own_access_keeps_it)
  */
 TEST_F(exclusive, take_again)
 {
-	fill(scratch, NPAGES, SEED);
-	ASSERT_EQ(dev_write(self->second, self->mem, NPAGES, scratch), NPAGES);
+	ASSERT_TRUE(writes(self->second, self->mem, NPAGES, SEED));
 	ASSERT_TRUE(takes_hold(self->fd, self->mem + 2 * PAGE, 3, SEED + 2));
 	EXPECT_TRUE(takes_hold(self->fd, self->mem, NPAGES, SEED));
 	EXPECT_TRUE(takes_hold(self->fd, self->mem, NPAGES, SEED));
@@ -144,8 +143,7 @@ TEST_F(exclusive, two_devices)
 	for (int i = 0; i < 4; i++) {
 		EXPECT_TRUE(takes_hold(fds[i % 2], self->mem, NPAGES, SEED + i));
 		EXPECT_TRUE(all_held(fds[1 - i % 2], self->mem, NPAGES, false));
-		fill(scratch, NPAGES, SEED + i + 1);
-		EXPECT_TRUE(knows(fds[i % 2], self->mem, NPAGES, true));
+		EXPECT_TRUE(writes(fds[i % 2], self->mem, NPAGES, SEED + i + 1));
 	}
 	EXPECT_TRUE(holds(self->mem, NPAGES, SEED + 4));
 	EXPECT_TRUE(all_held(self->fd, self->mem, NPAGES, false));
@@ -158,12 +156,10 @@ TEST_F(exclusive, other_device_knew_it)
 	uint64_t faults = 0;
 
 	fill(self->mem, NPAGES, SEED);
-	fill(scratch, NPAGES, SEED);
-	ASSERT_EQ(dev_write(self->other, self->mem, NPAGES, scratch), NPAGES);
+	ASSERT_TRUE(writes(self->other, self->mem, NPAGES, SEED));
 	ASSERT_TRUE(knows(self->other, self->mem, NPAGES, true));
 	ASSERT_TRUE(takes_hold(self->fd, self->mem, NPAGES, SEED));
-	fill(scratch, NPAGES, OTHER);
-	ASSERT_TRUE(knows(self->fd, self->mem, NPAGES, true));
+	ASSERT_TRUE(writes(self->fd, self->mem, NPAGES, OTHER));
 
 	ASSERT_EQ(dev_request(self->other, HMM_DMIRROR_READ, self->mem, 1, scratch, &faults), 1);
 	EXPECT_EQ(faults, 1);
@@ -179,8 +175,7 @@ TEST_F(exclusive, other_device_knew_it)
 TEST_F(exclusive, second_file)
 {
 	fill(self->mem, NPAGES, SEED);
-	fill(scratch, NPAGES, SEED);
-	ASSERT_EQ(dev_write(self->second, self->mem, 1, scratch), 1);
+	ASSERT_TRUE(writes(self->second, self->mem, 1, SEED));
 	ASSERT_TRUE(takes_hold(self->fd, self->mem, NPAGES, SEED));
 	EXPECT_EQ(dev_check(self->second, self->mem, NPAGES), 0);
 
@@ -207,8 +202,7 @@ TEST_F(exclusive, close)
 	ASSERT_GE(fd, 0);
 	fill(self->mem, NPAGES, SEED);
 	ASSERT_TRUE(takes_hold(fd, self->mem, NPAGES, SEED));
-	fill(scratch, NPAGES, OTHER);
-	ASSERT_TRUE(knows(fd, self->mem, NPAGES, true));
+	ASSERT_TRUE(writes(fd, self->mem, NPAGES, OTHER));
 	ASSERT_EQ(close(fd), 0);
 	EXPECT_EQ(dev_check(self->fd, self->mem, NPAGES), 0);
 	EXPECT_TRUE(holds(self->mem, NPAGES, OTHER));

@@ -76,4 +76,25 @@ static inline bool knows(int fd, char *mem, size_t npages, bool write)
 	return false;
 }
 
+/* The device writes @seed's data, whether it holds the pages or not. */
+static inline bool writes(int fd, char *mem, size_t npages, uint64_t seed)
+{
+	fill(scratch, npages, seed);
+	return dev_write(fd, mem, npages, scratch) == (long)npages;
+}
+
+/* --- A fork ------------------------------------------------------------------------ */
+
+struct share {
+	char *mem;
+	uint64_t seed;
+};
+
+static inline bool still_holds(void *arg)
+{
+	struct share *share = arg;
+
+	return holds(share->mem, NPAGES, share->seed);
+}
+
 #endif
