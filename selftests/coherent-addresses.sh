@@ -30,8 +30,7 @@ is_at() { grep -q "^ *0*$(printf %x $(($2)))-.* : hmm_dmirror$1$" /proc/iomem; }
 with() {
 	if loaded; then unload || return; fi
 	dmesg -c >/dev/null
-	load_with "$@" && dmesg >"$dir/log" &&
-		works 0 && works 1
+	load_with "$@" && dmesg >"$dir/log" && works 0 && works 1
 }
 
 # works UNIT: the device takes pages.

@@ -222,6 +222,40 @@ TEST_F(coherent, private_page)
 	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_SYSTEM));
 }
 
+/* Exclusive access is for memory that is not the device's own: that comes home first. */
+TEST_F(coherent, exclusive)
+{
+	ASSERT_EQ(dev_hold(self->fd, self->mem, NPAGES, self->buf), NPAGES);
+	EXPECT_TRUE(holds(self->buf, NPAGES, SEED));
+	EXPECT_EQ(dev_check(self->fd, self->mem, NPAGES), -EPERM);
+	EXPECT_TRUE(dev_changes(self->fd, self->mem, NPAGES, OTHER));
+	EXPECT_EQ(dev_check(self->fd, self->mem, NPAGES), 0);
+	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_SYSTEM));
+	EXPECT_EQ(dev_take(self->fd, self->mem, NPAGES, self->buf), NPAGES);
+	EXPECT_TRUE(holds(self->buf, NPAGES, OTHER));
+}
+
+/* Another device has them for itself where they are; nobody moves them meanwhile. */
+TEST_F(coherent, exclusive_to_another)
+{
+	ASSERT_EQ(dev_hold(self->private, self->mem, NPAGES, self->buf), NPAGES);
+	EXPECT_TRUE(holds(self->buf, NPAGES, SEED));
+	EXPECT_EQ(dev_check(self->private, self->mem, NPAGES), -EPERM);
+	EXPECT_TRUE(all_marked(self->mem, NPAGES, PM_PRESENT, 0));
+	fill(self->buf, NPAGES, OTHER);
+	EXPECT_EQ(dev_write(self->private, self->mem, NPAGES, self->buf), NPAGES);
+	EXPECT_EQ(dev_check(self->private, self->mem, NPAGES), -EPERM);
+	EXPECT_EQ(dev_release(self->fd, NULL, 0), 0);
+	EXPECT_TRUE(all_marked(self->mem, NPAGES, PM_PRESENT, 0));
+
+	/* Who takes them back finds them there. */
+	EXPECT_TRUE(dev_sees(self->fd, self->mem, NPAGES, OTHER));
+	EXPECT_TRUE(holds(self->mem, NPAGES, OTHER));
+	EXPECT_EQ(dev_check(self->private, self->mem, NPAGES), 0);
+	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_COHERENT));
+	EXPECT_EQ(dev_release(self->fd, NULL, 0), NPAGES);
+}
+
 /* --- Reclaim --------------------------------------------------------------------- */
 
 /* Device memory is not reclaimed: it is no relief for system memory. */

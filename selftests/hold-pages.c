@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * hold-pages [UNIT [pipe]]: two processes that share pages on the device UNIT (0),
- * small ones, and in private memory a huge one and one that is huge but mapped in
- * pieces, with no file open, so that nothing but the pages stands in the way of
- * unloading the driver. With "pipe" one of the pages is in a pipe as well.
+ * hold-pages [UNIT [pipe|exclusive]]: two processes that share pages on the device
+ * UNIT (0), small ones, and in private memory a huge one and one that is huge but
+ * mapped in pieces, with no file open, so that nothing but the pages stands in the
+ * way of unloading the driver. With "pipe" one of the pages is in a pipe as well;
+ * with "exclusive" one of them has one more page there, to which another device has
+ * exclusive access.
  *
  * Prints a line when the pages are there, then waits for a line or the end of
  * its input. With a line the pipe is emptied; without pipe the pages must be back
@@ -90,6 +92,21 @@ static void check_that_all_moved(const char *mem, const uint64_t *before)
 	}
 }
 
+/* A page on the device @unit that is out of reach for the CPU until it is touched. */
+static void make_exclusive_page(int unit, char *page)
+{
+	static char buf[PAGE] __attribute__((aligned(8)));
+	int fd = dev_open(unit), other = dev_open(0);
+
+	fill(page, 1, SEED);
+	if (dev_take(fd, page, 1, buf) != 1 ||
+	    dev_hold(other, page, 1, buf) != 1 ||
+	    !holds(buf, 1, SEED))
+		errx(1, "no exclusive page");
+	close(fd);
+	close(other);
+}
+
 static void empty_pipe(int from)
 {
 	static char buf[PAGE] __attribute__((aligned(8)));
@@ -101,16 +118,17 @@ static void empty_pipe(int from)
 
 int main(int argc, char **argv)
 {
-	char *mem = map_blocks(), line[8];
+	char *mem = map_blocks(), *page = map_pages(1), line[8];
 	struct iovec iov = { .iov_base = mem, .iov_len = PAGE };
-	bool in_pipe = argc > 2;
+	bool in_pipe = argc > 2 && !strcmp(argv[2], "pipe");
+	bool exclusive = argc > 2 && !strcmp(argv[2], "exclusive");
+	int unit = argc > 1 ? atoi(argv[1]) : 0, pipes[2], status = 0;
 	uint64_t entries[NPAGES];
-	int pipes[2], status = 0;
 	pid_t child;
 
-	if (pipe(pipes))
+	if (page == MAP_FAILED || pipe(pipes))
 		err(1, "cannot begin");
-	make_pages(argc > 1 ? atoi(argv[1]) : 0, mem, entries);
+	make_pages(unit, mem, entries);
 	child = fork();
 	if (child < 0)
 		err(1, "fork");
@@ -118,6 +136,9 @@ int main(int argc, char **argv)
 		if (in_pipe && vmsplice(pipes[1], &iov, 1, 0) != PAGE)
 			err(1, "vmsplice");
 		close(pipes[1]);
+		/* After the fork, which would take it back. */
+		if (exclusive)
+			make_exclusive_page(unit, page);
 		puts("holding");
 		fflush(stdout);
 		if (read(STDIN_FILENO, line, sizeof(line)) > 0) {
@@ -126,6 +147,8 @@ int main(int argc, char **argv)
 			else
 				check_that_all_moved(mem, entries);
 		}
+		if (exclusive && !holds(page, 1, SEED))
+			errx(1, "the exclusive page is lost");
 		if (waitpid(child, &status, 0) != child || status)
 			errx(1, "the child's pages are lost");
 	} else {

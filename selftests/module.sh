@@ -74,6 +74,14 @@ unload_waits_for_coherent_page_in_use() {
 	wait "$holder" && wait "$remover" && ! loaded && load
 }
 
+# A page that another device has for itself can move: it loses it.
+unload_brings_exclusive_page_home() {
+	need_coherent && hold 2 exclusive && unload || return
+	echo home >&3
+	exec 3>&-
+	wait "$holder" && load
+}
+
 usable_afterwards() {
 	hold 0 || return
 	exec 3>&-
@@ -84,4 +92,4 @@ run_tests load_and_unload_50_times unload_refused_while_open unload_brings_pages
 	unload_while_pages_are_touched unload_while_owner_dies \
 	unload_brings_coherent_pages_home unload_while_coherent_pages_are_touched \
 	unload_while_owner_of_coherent_pages_dies unload_waits_for_coherent_page_in_use \
-	usable_afterwards
+	unload_brings_exclusive_page_home usable_afterwards

@@ -14,7 +14,6 @@ use crate::{
     },
     device::DeviceMemory,
     hmm::{
-        frame::Frame,
         leaf::Reserve,
         mapping::{
             Access,
@@ -132,8 +131,8 @@ fn take_block(
     Ok(())
 }
 
-/// Makes the pages of `range` present and writable, in system memory, if nobody changes them
-/// meanwhile.
+/// Makes the pages of `range` present and writable, not in the memory of the device, if nobody
+/// changes them meanwhile. One of coherent memory that is in use by I/O stays there.
 ///
 /// # Errors
 ///
@@ -157,11 +156,8 @@ fn make_writable(
     for (_, page) in found.mappings() {
         match page {
             Mapping::Error => return Err(EFAULT),
-            Mapping::Page {
-                frame: Frame::Device(_),
-                ..
-            } => on_device = true,
-            Mapping::Page { .. } | Mapping::Absent => {}
+            Mapping::Page { frame, .. } => on_device |= frame.is_on_device(),
+            Mapping::Absent => {}
         }
     }
     drop(found);
