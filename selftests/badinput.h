@@ -42,7 +42,6 @@ static const struct request {
 	unsigned int number;
 	enum kind kind;
 	uint64_t flags;		/* of the file that it is sent to */
-	bool pending;		/* It may be unknown yet. */
 } requests[] = {
 	{ "READ", HMM_DMIRROR_READ, READ },
 	{ "READ_UNLOCKED", HMM_DMIRROR_READ_UNLOCKED, READ },
@@ -52,8 +51,8 @@ static const struct request {
 	{ "MIGRATE_TO_DEV", HMM_DMIRROR_MIGRATE_TO_DEV, TO_DEV },
 	{ "MIGRATE_TO_SYS", HMM_DMIRROR_MIGRATE_TO_SYS, TO_SYS },
 	{ "SNAPSHOT", HMM_DMIRROR_SNAPSHOT, SNAPSHOT },
-	{ "EXCLUSIVE", HMM_DMIRROR_EXCLUSIVE, EXCLUSIVE, .pending = true },
-	{ "CHECK_EXCLUSIVE", HMM_DMIRROR_CHECK_EXCLUSIVE, CHECK_EXCLUSIVE, .pending = true },
+	{ "EXCLUSIVE", HMM_DMIRROR_EXCLUSIVE, EXCLUSIVE },
+	{ "CHECK_EXCLUSIVE", HMM_DMIRROR_CHECK_EXCLUSIVE, CHECK_EXCLUSIVE },
 	{ "MIGRATE_ON_FAULT_TO_DEV", HMM_DMIRROR_MIGRATE_ON_FAULT_TO_DEV, FAULT },
 	{ "MIGRATE_ON_WRITE_FAULT_TO_DEV", HMM_DMIRROR_MIGRATE_ON_WRITE_FAULT_TO_DEV,
 	  WRITE_FAULT },
@@ -67,14 +66,6 @@ static const unsigned int numbers[] = {
 	HMM_DMIRROR_READ_UNLOCKED, HMM_DMIRROR_MIGRATE_ON_FAULT_TO_DEV,
 	HMM_DMIRROR_MIGRATE_ON_WRITE_FAULT_TO_DEV,
 };
-
-static inline bool is_pending(unsigned int number)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
-		if (requests[i].number == number)
-			return requests[i].pending;
-	return false;
-}
 
 static inline bool is_known(unsigned int number)
 {
@@ -97,7 +88,6 @@ struct stage {
 	char *buf;			/* as large, filled from OTHER */
 	bool lost[NPAGES];		/* what a case has taken away */
 	struct hmm_dmirror_cmd cmd;	/* on all of @mem and @buf; a case spoils it */
-	bool absent;			/* What the case is about is not there. */
 };
 
 static inline int raw(int fd, unsigned long request, const void *arg)
@@ -148,7 +138,6 @@ static inline bool set_stage(struct stage *stage)
 	memset(stage->lost, 0, sizeof(stage->lost));
 	fill(stage->mem, NPAGES, SEED);
 	fill(stage->buf, NPAGES, OTHER);
-	stage->absent = false;
 	stage->cmd = (struct hmm_dmirror_cmd){
 		.addr = (uintptr_t)stage->mem,
 		.ptr = (uintptr_t)stage->buf,
@@ -218,10 +207,6 @@ static inline bool answers(struct stage *stage, const struct request *request,
 		printf("# no stage for %s: %s\n", request->name, strerror(errno));
 		return false;
 	}
-	if (stage->absent) {
-		printf("# not there: nothing to test with %s\n", request->name);
-		return true;
-	}
 	is_mem = stage->cmd.addr == (uintptr_t)stage->mem;
 	cmd = stage->cmd;
 	if (!read_pagemap(stage->mem, NPAGES, entries))
@@ -230,14 +215,9 @@ static inline bool answers(struct stage *stage, const struct request *request,
 	if (!read_pagemap(stage->mem, NPAGES, after))
 		return false;
 
-	if (error == ENOTTY && request->pending)
-		ok = !memcmp(&cmd, &stage->cmd, sizeof(cmd)) &&
-		     !memcmp(entries, after, sizeof(after));
-	else
-		ok = error == want.error &&
-		     outputs_are_right(&stage->cmd, &cmd, request->kind, want) &&
-		     (!frozen || !memcmp(entries, after, sizeof(after))) &&
-		     data_are_right(stage, request->kind, cmd.cpages, is_mem);
+	ok = error == want.error && outputs_are_right(&stage->cmd, &cmd, request->kind, want) &&
+	     (!frozen || !memcmp(entries, after, sizeof(after))) &&
+	     data_are_right(stage, request->kind, cmd.cpages, is_mem);
 	if (!ok)
 		printf("# %s: error %d, %lld pages, %lld faults; expected error %d, %d pages\n",
 		       request->name, error, (long long)cmd.cpages, (long long)cmd.faults,
@@ -256,7 +236,7 @@ static inline bool all_refused(struct stage *stage, int fd, const void *arg, int
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
 		int got = raw(fd, numbers[i], arg);
 
-		if (got == error || (got == ENOTTY && is_pending(numbers[i])))
+		if (got == error)
 			continue;
 		printf("# %#x: error %d, expected %d\n", numbers[i], got, error);
 		ok = false;
