@@ -13,7 +13,7 @@ STRESS_SECONDS ?= 60
 SHELL := /bin/bash
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-targets := demo test test-mm test-stress test-fresh bench kernel modules check \
+targets := demo test test-mm test-peer test-stress test-fresh bench kernel modules check \
 	check-patches fmt clippy doc rust-analyzer shell clean distclean help
 .PHONY: $(targets) setup
 
@@ -26,6 +26,9 @@ test: setup ## set up, build, run every test on both kernels
 test-mm: ## compare the kernel's mm selftests on the unpatched and the patched kernel
 	@scripts/setup libnuma-dev liburing-dev
 	@scripts/test-mm
+
+test-peer: setup ## show that our tests can fail: on the kernel's C driver, unpatched
+	@scripts/test-peer
 
 test-stress: setup ## run each race for STRESS_SECONDS (60) on the strict kernel
 	@scripts/test --stress $(STRESS_SECONDS)
