@@ -30,12 +30,9 @@ use kernel::{
 };
 
 // A page is free if mm says so, or if it has never been used.
+#[rustfmt::skip] // one line, one error
 fn make_a_free_page(pagemap: u32, offset: u32, order: u32) {
-    let _ = FreePage {
-        pagemap, //~ E0451
-        offset,
-        order,
-    };
+    let _ = FreePage { pagemap, offset, order }; //~ E0451
 }
 
 fn use_a_free_page_twice<O: PagemapOps>(pagemap: &Pagemap<O>, page: FreePage) -> Result {
