@@ -138,8 +138,7 @@ TEST_F(afterwards, each_place_was_met)
 		/* of mm, called by the driver */
 		"__migrate_device_pages", "hmm_range_fault", "migrate_vma_collect",
 		/* of mm, for the CPU, which calls the driver */
-		"do_swap_page < handle_mm_fault < hmm", "do_wp_page", "copy_process",
-		"vm_area_dup",
+		"do_swap_page < handle_mm_fault < hmm", "copy_process", "vm_area_dup",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
