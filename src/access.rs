@@ -216,11 +216,7 @@ pub(crate) fn fault_in(
     pfns: &mut PfnBuffer,
 ) -> Result {
     let mut reserve = Reserve::new()?;
-    let faulted = match active.fault(range, access, pfns) {
-        Err(error) if error == EBUSY => return Ok(()),
-        faulted => faulted?,
-    };
-    let Ok(found) = faulted.validate() else {
+    let Some(found) = find(active, memory, range, access, pfns)? else {
         return Ok(());
     };
 
@@ -271,6 +267,7 @@ pub(crate) fn fault_in(
 /// [`Active::fault`]: crate::hmm::notifier::Active::fault
 pub(crate) fn snapshot(
     active: &mut Space<'_>,
+    memory: &DeviceMemory,
     request: &Request,
     progress: &mut Progress,
 ) -> Result {
@@ -281,7 +278,7 @@ pub(crate) fn snapshot(
             return Err(EINTR);
         }
         let mut bytes = [0; BLOCK_PAGES];
-        look(active, block, &mut pfns, |found| {
+        look(active, memory, block, &mut pfns, |found| {
             for (byte, (_, page)) in bytes.iter_mut().zip(found.mappings()) {
                 *byte = snapshot_byte(&page);
             }
@@ -296,6 +293,36 @@ pub(crate) fn snapshot(
     Ok(())
 }
 
+/// Asks mm where the pages of `range` are, and has it make them present unless this is a mere look.
+/// `None` if others change them meanwhile.
+///
+/// # Errors
+///
+/// Those of [`Active::fault`], but for [`EBUSY`].
+///
+/// [`Active::fault`]: crate::hmm::notifier::Active::fault
+pub(crate) fn find<'a>(
+    active: &'a mut Space<'_>,
+    memory: &DeviceMemory,
+    range: PageRange,
+    access: Access,
+    pfns: &'a mut PfnBuffer,
+) -> Result<Option<Validated<'a, Chunk>>> {
+    let statistics = memory.statistics();
+
+    if access != Access::Look {
+        statistics.range_faults.add(1);
+    }
+    let found = match active.fault(range, access, pfns) {
+        Err(error) if error == EBUSY => None,
+        faulted => faulted?.validate().ok(),
+    };
+    if found.is_none() {
+        statistics.retries.add(1);
+    }
+    Ok(found)
+}
+
 /// Calls `then` with where the pages of `range` are, without faulting them. The notifier lock is
 /// held meanwhile.
 ///
@@ -304,6 +331,7 @@ pub(crate) fn snapshot(
 /// [`EINTR`] if killed, [`EBUSY`] if they change for too long.
 pub(crate) fn look<R>(
     active: &mut Space<'_>,
+    memory: &DeviceMemory,
     range: PageRange,
     pfns: &mut PfnBuffer,
     then: impl FnOnce(Validated<'_, Chunk>) -> R,
@@ -311,13 +339,8 @@ pub(crate) fn look<R>(
     let mut patience = Patience::new();
 
     loop {
-        match active.fault(range, Access::Look, pfns) {
-            Err(error) if error == EBUSY => {}
-            faulted => {
-                if let Ok(found) = faulted?.validate() {
-                    return Ok(then(found));
-                }
-            }
+        if let Some(found) = find(active, memory, range, Access::Look, pfns)? {
+            return Ok(then(found));
         }
         patience.again()?;
     }

@@ -6,17 +6,20 @@
 
 use crate::{
     device::DeviceMemory,
-    hmm::minor::Minor,
-    mirror::Mirror, //
+    node::Node, //
 };
-use kernel::prelude::*;
+use kernel::{
+    debugfs::Dir,
+    prelude::*, //
+};
 
 /// A device with coherent memory.
-pub(crate) type Device = Pin<KBox<Minor<Mirror>>>;
+pub(crate) type Device = Pin<KBox<Node>>;
 
-/// Makes the device `name` on the memory at the physical address `address`. `None` if that is 0, or
+/// Makes the device `name` on the memory at the physical address `address`, with its statistics in
+/// `statistics`. `None` if that is 0, or
 /// if it cannot be done; then the log says why.
-pub(crate) fn device(name: &'static CStr, address: u64) -> Option<Device> {
+pub(crate) fn device(name: &'static CStr, address: u64, statistics: &Dir) -> Option<Device> {
     if address == 0 {
         return None;
     }
@@ -27,7 +30,7 @@ pub(crate) fn device(name: &'static CStr, address: u64) -> Option<Device> {
         })
         .ok()?;
 
-    KBox::pin_init(Minor::new(name, memory), GFP_KERNEL)
+    KBox::pin_init(Node::new(name, memory, statistics), GFP_KERNEL)
         .inspect_err(|error| pr_err!("no {name}: {error:?}\n"))
         .ok()
 }

@@ -21,6 +21,7 @@ use crate::{
         Spare,
         CHUNK_PAGES, //
     },
+    statistics::Statistics, //
 };
 use kernel::{
     prelude::*,
@@ -32,7 +33,7 @@ pub(crate) enum DeviceMemory {
     /// Private memory.
     Private(Pin<KBox<PrivateMemory>>),
     /// Coherent memory, of a fixed size.
-    Coherent(Pin<KBox<CoherentMemory<Chunk>>>),
+    Coherent(Pin<KBox<CoherentMemory<Chunk>>>, Arc<Statistics>),
 }
 
 impl DeviceMemory {
@@ -59,14 +60,49 @@ impl DeviceMemory {
             CoherentMemory::new(owner, address, CHUNK_PAGES as u32, name),
             GFP_KERNEL,
         )?;
-        Ok(Arc::new(Self::Coherent(memory), GFP_KERNEL)?)
+        Ok(Arc::new(
+            Self::Coherent(memory, Statistics::new()?),
+            GFP_KERNEL,
+        )?)
     }
 
     /// By what mm knows the memory of this device.
     pub(crate) fn owner(&self) -> &DeviceOwner<Chunk> {
         match self {
             Self::Private(memory) => memory.owner(),
-            Self::Coherent(memory) => memory.owner(),
+            Self::Coherent(memory, _) => memory.owner(),
+        }
+    }
+
+    /// What the device counts.
+    pub(crate) fn statistics(&self) -> &Statistics {
+        match self {
+            Self::Private(memory) => memory.statistics(),
+            Self::Coherent(_, statistics) => statistics,
+        }
+    }
+
+    /// How many pages of 4 KiB are in use. It may be out of date at once; so may the next two.
+    pub(crate) fn in_use(&self) -> usize {
+        match self {
+            Self::Private(memory) => memory.in_use(),
+            Self::Coherent(memory, _) => memory.in_use(),
+        }
+    }
+
+    /// How many pages of 4 KiB are free, of what the device has as yet.
+    pub(crate) fn free_pages(&self) -> usize {
+        match self {
+            Self::Private(memory) => memory.free_pages(),
+            Self::Coherent(memory, _) => memory.free_pages(),
+        }
+    }
+
+    /// How many huge pages of 2 MiB are in use.
+    pub(crate) fn huge_pages(&self) -> usize {
+        match self {
+            Self::Private(memory) => memory.huge_pages(),
+            Self::Coherent(..) => 0,
         }
     }
 
@@ -74,7 +110,7 @@ impl DeviceMemory {
     pub(crate) fn select(&self) -> Select {
         match self {
             Self::Private(_) => Select::Device,
-            Self::Coherent(_) => Select::Coherent,
+            Self::Coherent(..) => Select::Coherent,
         }
     }
 
@@ -87,7 +123,7 @@ impl DeviceMemory {
     pub(crate) fn make_room(&self, count: usize) -> Result {
         match self {
             Self::Private(memory) => memory.make_room(count),
-            Self::Coherent(_) => Ok(()),
+            Self::Coherent(..) => Ok(()),
         }
     }
 
@@ -100,7 +136,7 @@ impl DeviceMemory {
     pub(crate) fn set_aside(&self) -> Option<Spare<'_>> {
         match self {
             Self::Private(memory) => memory.set_aside(),
-            Self::Coherent(_) => None,
+            Self::Coherent(..) => None,
         }
     }
 
@@ -113,7 +149,7 @@ impl DeviceMemory {
     ) -> Option<R> {
         match self {
             Self::Private(memory) => memory.with_contents(index, access),
-            Self::Coherent(_) => None,
+            Self::Coherent(..) => None,
         }
     }
 }

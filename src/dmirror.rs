@@ -30,9 +30,13 @@ mod memory;
 #[deny(unsafe_code)]
 mod mirror;
 #[deny(unsafe_code)]
+mod node;
+#[deny(unsafe_code)]
 mod patience;
 #[deny(unsafe_code)]
 mod pool;
+#[deny(unsafe_code)]
+mod statistics;
 #[deny(unsafe_code)]
 mod transfer;
 #[deny(unsafe_code)]
@@ -40,11 +44,12 @@ mod uapi;
 
 use capacity::Capacity;
 use device::DeviceMemory;
-use hmm::minor::Minor;
 use kernel::{
+    debugfs::Dir,
     prelude::*,
     sync::Arc, //
 };
+use node::Node;
 
 module! {
     type: DmirrorModule,
@@ -72,9 +77,9 @@ module! {
 #[pin_data]
 struct DmirrorModule {
     #[pin]
-    first: Minor<mirror::Mirror>,
+    first: Node,
     #[pin]
-    second: Minor<mirror::Mirror>,
+    second: Node,
     coherent: [Option<coherent::Device>; 2],
 }
 
@@ -84,12 +89,15 @@ impl kernel::InPlaceModule for DmirrorModule {
         let memories =
             capacity().and_then(|capacity| Ok((new_memory(capacity)?, new_memory(capacity)?)));
 
+        // Stays for as long as there is a folder in it.
+        let statistics = Dir::new(c"dmirror");
+
         try_pin_init!(Self {
-            first <- Minor::new(c"hmm_dmirror0", memories.clone()?.0),
-            second <- Minor::new(c"hmm_dmirror1", memories?.1),
+            first <- Node::new(c"hmm_dmirror0", memories.clone()?.0, &statistics),
+            second <- Node::new(c"hmm_dmirror1", memories?.1, &statistics),
             coherent: [
-                coherent::device(c"hmm_dmirror2", module_parameters::spm_addr_dev0.value()),
-                coherent::device(c"hmm_dmirror3", module_parameters::spm_addr_dev1.value()),
+                coherent::device(c"hmm_dmirror2", module_parameters::spm_addr_dev0.value(), &statistics),
+                coherent::device(c"hmm_dmirror3", module_parameters::spm_addr_dev1.value(), &statistics),
             ],
         })
     }

@@ -10,6 +10,7 @@
 use crate::{
     access::{
         copy,
+        find,
         Direction, //
     },
     device::DeviceMemory,
@@ -120,7 +121,7 @@ fn take_block(
             refusals = 0;
         }
         match result {
-            Err(error) if error == EBUSY => {}
+            Err(error) if error == EBUSY => memory.statistics().retries.add(1),
             Err(error) if error == EFAULT && refusals < REFUSALS => refusals += 1,
             result => result?,
         }
@@ -145,11 +146,7 @@ fn make_writable(
     range: PageRange,
     pfns: &mut PfnBuffer,
 ) -> Result {
-    let faulted = match active.fault(range, Access::Write, pfns) {
-        Err(error) if error == EBUSY => return Ok(()),
-        faulted => faulted?,
-    };
-    let Ok(found) = faulted.validate() else {
+    let Some(found) = find(active, memory, range, Access::Write, pfns)? else {
         return Ok(());
     };
     let mut on_device = false;

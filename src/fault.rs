@@ -168,9 +168,13 @@ impl<'m> Migrator<'m> {
             if killed() {
                 return Err(EINTR);
             }
+            let statistics = self.memory.statistics();
+            statistics.range_faults.add(1);
+
             match self.walk(active, access, range, pfns, faults) {
                 Ok(Some(walked)) => {
                     let Walked { pages, entered, .. } = walked;
+                    statistics.retries.add(usize::from(entered.is_none()));
                     return Ok(Served {
                         on_device: settle(active, self.memory, access, pages, pfns, entered)?,
                         rest: walked.rest,
@@ -178,7 +182,10 @@ impl<'m> Migrator<'m> {
                 }
                 // The fault handler that waited has made progress.
                 Ok(None) => patience.renew(),
-                Err(error) if error == EBUSY => patience.again()?,
+                Err(error) if error == EBUSY => {
+                    statistics.retries.add(1);
+                    patience.again()?;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -206,7 +213,9 @@ impl<'m> Migrator<'m> {
         };
         batch.offer(self.arrivals.targets());
         let (pages, rest) = (batch.walked(), batch.rest());
-        let entered = batch.finish(|found| enter(found, access, &mut reserve));
+        let (outcome, entered) = batch.finish(|found| enter(found, access, &mut reserve));
+
+        self.memory.statistics().to_device.add(outcome);
         Ok(Some(Walked {
             pages,
             rest,
@@ -274,7 +283,7 @@ fn settle(
 
     loop {
         let mut reserve = Reserve::new()?;
-        let Entered { on_device, missing } = look(active, range, pfns, |found| {
+        let Entered { on_device, missing } = look(active, memory, range, pfns, |found| {
             enter(found, access, &mut reserve)
         })?;
         let Some(missing) = missing else {

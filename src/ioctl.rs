@@ -174,10 +174,15 @@ fn run(
     };
 
     match operation {
-        Operation::Release => transfer::release(&mut active, memory, huge, progress),
+        Operation::Release => {
+            let result = transfer::release(&mut active, memory, huge, progress);
+
+            memory.statistics().evictions.add(progress.pages);
+            result
+        }
         Operation::Read => copy(access::Direction::Read, &mut active, progress),
         Operation::Write => copy(access::Direction::Write, &mut active, progress),
-        Operation::Snapshot => access::snapshot(&mut active, &request()?, progress),
+        Operation::Snapshot => access::snapshot(&mut active, memory, &request()?, progress),
         Operation::Exclusive => exclusive::take(&mut active, memory, &request()?, progress),
         Operation::CheckExclusive => exclusive::check(&mut active, request()?.range),
         Operation::ToDevice => {

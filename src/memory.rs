@@ -17,6 +17,7 @@ use crate::{
     hmm::{
         frame::DeviceIndex,
         free::FreePage,
+        outcome::Outcome,
         page::{
             Contents,
             LockedPage,
@@ -31,13 +32,15 @@ use crate::{
     pool::{
         From,
         Pool, //
-    }, //
+    },
+    statistics::Statistics, //
 };
 use kernel::{
     new_mutex,
     new_spinlock,
     prelude::*,
     sync::{
+        Arc,
         Mutex,
         SetOnce,
         SpinLock, //
@@ -58,6 +61,7 @@ pub(crate) struct PrivateMemory {
     owner: DeviceOwner<Chunk>,
     chunks: [SetOnce<Pin<KBox<Pagemap<Chunk>>>>; MAX_CHUNKS],
     capacity: Capacity,
+    statistics: Arc<Statistics>,
     /// Held while a chunk is added.
     #[pin]
     grow: Mutex<()>,
@@ -76,6 +80,7 @@ impl PrivateMemory {
                 owner: DeviceOwner::new()?,
                 chunks: [const { SetOnce::new() }; MAX_CHUNKS],
                 capacity,
+                statistics: Statistics::new()?,
                 grow <- new_mutex!((), "PrivateMemory::grow"),
             }? Error),
             GFP_KERNEL,
@@ -87,6 +92,26 @@ impl PrivateMemory {
     /// By what mm knows the memory of this device.
     pub(crate) fn owner(&self) -> &DeviceOwner<Chunk> {
         &self.owner
+    }
+
+    /// What the device counts.
+    pub(crate) fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// How many pages of 4 KiB are in use. It may be out of date at once; so may the next two.
+    pub(crate) fn in_use(&self) -> usize {
+        self.chunks().map(Pagemap::in_use).sum()
+    }
+
+    /// How many pages of 4 KiB are free, of what there is as yet.
+    pub(crate) fn free_pages(&self) -> usize {
+        self.chunks().map(|chunk| chunk.ops().free_pages()).sum()
+    }
+
+    /// How many huge pages of 2 MiB are in use.
+    pub(crate) fn huge_pages(&self) -> usize {
+        self.chunks().map(Pagemap::huge_pages).sum()
     }
 
     /// Sees to it that `count` pages are free, if that many can be had. May sleep long; no lock may
@@ -161,11 +186,7 @@ impl PrivateMemory {
     }
 
     fn has_room(&self, count: usize) -> bool {
-        let free = self
-            .chunks()
-            .map(|chunk| chunk.ops().free_pages())
-            .sum::<usize>();
-        free >= count
+        self.free_pages() >= count
     }
 
     /// Adds a chunk; a device with all its memory stays as it is. Call with `grow` held.
@@ -182,7 +203,7 @@ impl PrivateMemory {
                 DeviceIndex::new(number * CHUNK_PAGES),
                 pages as u32,
                 c"dmirror device memory",
-                Chunk::new(pages),
+                Chunk::new(pages, self.statistics.clone()),
             ),
             GFP_KERNEL,
         )?;
@@ -233,15 +254,17 @@ impl Drop for Spare<'_> {
 pub(crate) struct Chunk {
     #[pin]
     pages: SpinLock<Pool<Contents>>,
+    statistics: Arc<Statistics>,
 }
 
 impl Chunk {
-    fn new(pages: usize) -> impl PinInit<Self, Error> {
+    fn new(pages: usize, statistics: Arc<Statistics>) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             pages <- {
                 let pool = Pool::new(pages)?;
                 new_spinlock!(pool, "Chunk::pages")
             },
+            statistics,
         })
     }
 
@@ -277,5 +300,10 @@ impl PagemapOps for Chunk {
                 .ok_or(EIO)?;
         }
         Ok(())
+    }
+
+    fn served_fault(&self, outcome: Outcome) {
+        self.statistics.cpu_faults.add(1);
+        self.statistics.to_system.add(outcome);
     }
 }

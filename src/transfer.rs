@@ -28,6 +28,7 @@ use crate::{
             has_anonymous_pages,
             killed, //
         },
+        outcome::Outcome,
         page::{
             Contents,
             LockedPage, //
@@ -95,7 +96,7 @@ pub(crate) fn to_device(
 
         // Learn where the pages are now, like everyone else: they may have changed again.
         let mut reserve = Reserve::new()?;
-        look(active, block, &mut pfns, |found| {
+        look(active, memory, block, &mut pfns, |found| {
             found.publish(&mut reserve, |_, page| is_on_device(page))
         })?;
 
@@ -160,7 +161,7 @@ impl<'m> Arrivals<'m> {
     pub(crate) fn fill(&mut self, range: PageRange) -> Result {
         let count = match self.memory {
             DeviceMemory::Private(_) => range.pages(),
-            DeviceMemory::Coherent(_) => 0,
+            DeviceMemory::Coherent(..) => 0,
         };
         while self.contents.len() < count {
             self.contents.push(Contents::new()?, GFP_KERNEL_ACCOUNT)?;
@@ -198,7 +199,7 @@ impl<'m> Arrivals<'m> {
                 full = target.is_none();
                 target
             }
-            DeviceMemory::Coherent(memory) => match source {
+            DeviceMemory::Coherent(memory, _) => match source {
                 Source::Hole => memory.zeroed(),
                 Source::System(source) => memory.copy_of(&source),
                 Source::Device(..) | Source::Coherent(_) => None,
@@ -248,7 +249,10 @@ fn block_to_device(
             collected => collected?,
         };
         collected.offer(arrivals.targets());
-        let _ = collected.commit();
+        memory
+            .statistics()
+            .to_device
+            .add(collected.commit().outcome());
     }
     Ok(())
 }
@@ -390,7 +394,14 @@ impl<'a> Home<'a> {
         if wanted(vma) {
             let (whole, owner) = (self.pages.has_huge(), memory.owner());
             match mmap.migrate(piece, memory.select(), whole, owner, &mut self.buffer) {
-                Ok(collected) => bring_home(collected, &mut self.pages, &mut progress.pages)?,
+                Ok(collected) => {
+                    let mut outcome = Outcome::default();
+                    let result = bring_home(collected, &mut self.pages, &mut outcome);
+
+                    memory.statistics().to_system.add(outcome);
+                    progress.pages += outcome.moved;
+                    result?;
+                }
                 // Others changed it meanwhile: again.
                 Err(error) if error == EAGAIN => return Ok(Some(range)),
                 Err(error) => return Err(error),

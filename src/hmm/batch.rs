@@ -7,6 +7,7 @@
 use super::{
     frame::MigratePfn,
     mm::MmapRead,
+    outcome::Outcome,
     page::LockedPage, //
 };
 use crate::bindings as shims;
@@ -28,9 +29,9 @@ enum Batch {
 ///   and referenced by the batch, and unmapped.
 /// * Each entry of `dst` is 0, or names a page that is locked and referenced, and as large as what
 ///   `src` names there.
-/// * Unless `committed`, `migrate_vma_pages()` or its twin has not been called: `src` is as the
+/// * While `committed` is `None`, `migrate_vma_pages()` or its twin has not been called: `src` is as the
 ///   collection left it, and lock and reference of the pages in `dst` are ours.
-/// * If `committed`, it has been called once: `src` tells what has moved, and lock and reference of
+/// * Else it has been called once: `src` tells what has moved, and lock and reference of
 ///   the pages in `dst` are mm's, which gives them up in `migrate_vma_finalize()` or its twin, and
 ///   not before. What has taken the place of a hole may be mapped already.
 /// * If `batch` is by VMA, the mmap lock is held for `'a`, or by `_mmap`.
@@ -38,7 +39,8 @@ pub(super) struct Pages<'a> {
     batch: Batch,
     src: &'a mut [usize],
     dst: &'a mut [usize],
-    committed: bool,
+    /// How many pages, counted as small ones, were to be replaced when they were committed.
+    committed: Option<usize>,
     /// The lock of a batch that brings its own; released after all else has been done.
     _mmap: Option<MmapRead<'a>>,
 }
@@ -63,7 +65,7 @@ impl<'a> Pages<'a> {
             batch: Batch::Vma(raw),
             src,
             dst,
-            committed: false,
+            committed: None,
             _mmap: mmap,
         }
     }
@@ -80,7 +82,7 @@ impl<'a> Pages<'a> {
             batch: Batch::Device,
             src,
             dst,
-            committed: false,
+            committed: None,
             _mmap: None,
         }
     }
@@ -118,16 +120,32 @@ impl<'a> Pages<'a> {
             .filter(|(_, src, dst)| src.migrates() && dst.number().is_some())
     }
 
-    /// How many pages, counted as small ones, have a target and still take part. After the commit:
-    /// how many moved.
-    pub(super) fn moving(&self) -> usize {
-        self.taking_part().map(|(_, _, dst)| dst.pages()).sum()
+    /// How many pages, counted as small ones, still take part.
+    fn collected(&self) -> usize {
+        let entries = self.src.iter().map(|&src| MigratePfn::new(src));
+
+        entries
+            .filter(|src| src.migrates())
+            .map(MigratePfn::pages)
+            .sum()
+    }
+
+    /// What has become of the pages, once committed; until then nothing has moved.
+    pub(super) fn outcome(&self) -> Outcome {
+        let (collected, moved) = match self.committed {
+            Some(collected) => (
+                collected,
+                self.taking_part().map(|(_, _, dst)| dst.pages()).sum(),
+            ),
+            None => (self.collected(), 0),
+        };
+        Outcome::new(self.src.len(), collected, moved)
     }
 
     /// Calls `tell` for each small page, or part of a huge one, that moved, once committed: with the
     /// number of the page, its new frame number, and the entry of its source.
     pub(super) fn moved_to(&self, mut tell: impl FnMut(usize, usize, MigratePfn)) {
-        if !self.committed {
+        if self.committed.is_none() {
             return;
         }
         for (index, src, dst) in self.taking_part() {
@@ -150,9 +168,10 @@ impl<'a> Pages<'a> {
 
     /// Lets the targets take over from their sources, unless that has been done. May sleep.
     pub(super) fn commit(&mut self) {
-        if self.committed {
+        if self.committed.is_some() {
             return;
         }
+        let collected = self.collected();
         match self.batch() {
             // SAFETY: By the type invariant the batch has been collected, but not committed, its
             // arrays are valid, and the mmap lock is held.
@@ -168,13 +187,13 @@ impl<'a> Pages<'a> {
             },
         }
         // INVARIANT: It has been called just now, for the first time.
-        self.committed = true;
+        self.committed = Some(collected);
     }
 }
 
 impl Drop for Pages<'_> {
     fn drop(&mut self) {
-        if !self.committed {
+        if self.committed.is_none() {
             // mm would take a page with a target for one that has been moved.
             for dst in self.dst.iter_mut() {
                 if let Some(page) = take_target(core::mem::take(dst)) {

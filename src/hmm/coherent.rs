@@ -179,8 +179,13 @@ impl<O: PagemapOps> CoherentMemory<O> {
     }
 
     /// How many pages are in use: locked by a migration, mapped, or in use by I/O.
-    fn in_use(&self) -> usize {
-        self.frames().len() - self.free.lock().len()
+    pub(crate) fn in_use(&self) -> usize {
+        self.frames().len() - self.free_pages()
+    }
+
+    /// How many pages are free.
+    pub(crate) fn free_pages(&self) -> usize {
+        self.free.lock().len()
     }
 
     /// Called by mm when the last reference to a page has gone, in any context.

@@ -14,7 +14,11 @@ use super::{
         Source,
         WORDS_PER_PAGE, //
     },
-    page::SystemTarget,
+    outcome::Outcome,
+    page::{
+        order_at,
+        SystemTarget, //
+    },
     pagemap::{
         DeviceOwner,
         PagemapOps, //
@@ -42,8 +46,8 @@ use kernel::{
 /// How long to wait before pages are tried again that somebody else has locked.
 const RETRY: Delta = Delta::from_millis(10);
 
-/// Brings the device pages of a batch home, into `pages`, and adds how many moved to `moved`. Those
-/// for which there is no page stay.
+/// Brings the device pages of a batch home, into `pages`, and adds to `outcome` what has become of
+/// them. Those for which there is no page stay.
 ///
 /// # Errors
 ///
@@ -51,9 +55,9 @@ const RETRY: Delta = Delta::from_millis(10);
 pub(crate) fn bring_home<O: PagemapOps>(
     mut collected: Collected<'_, O>,
     pages: &mut HomePages,
-    moved: &mut usize,
+    outcome: &mut Outcome,
 ) -> Result {
-    let mut result = Ok(());
+    let (mut result, mut unwanted) = (Ok(()), 0);
 
     collected.offer(|size, source| {
         let (mut target, copied);
@@ -67,7 +71,11 @@ pub(crate) fn bring_home<O: PagemapOps>(
                 target.copy_from_page(&page);
                 copied = Ok(());
             }
-            Source::Hole | Source::System(_) => return None,
+            // mm collects holes with whatever is asked for.
+            Source::Hole | Source::System(_) => {
+                unwanted += size;
+                return None;
+            }
         }
         if let Err(error) = copied {
             result = result.and(Err(error));
@@ -75,7 +83,7 @@ pub(crate) fn bring_home<O: PagemapOps>(
         }
         Some(target.into_locked())
     });
-    *moved += collected.commit().moved();
+    *outcome += collected.commit().outcome().unwanted(unwanted);
     result
 }
 
@@ -141,6 +149,7 @@ impl HomePages {
 /// held.
 pub(super) struct Fault<'f, O> {
     vmf: &'f bindings::vm_fault,
+    ops: &'f O,
     owner: &'f DeviceOwner<O>,
 }
 
@@ -150,11 +159,16 @@ impl<'f, O: PagemapOps> Fault<'f, O> {
     /// # Safety
     ///
     /// The type invariants hold for `'f`.
-    pub(super) unsafe fn new(vmf: *mut bindings::vm_fault, owner: &'f DeviceOwner<O>) -> Self {
+    pub(super) unsafe fn new(
+        vmf: *mut bindings::vm_fault,
+        ops: &'f O,
+        owner: &'f DeviceOwner<O>,
+    ) -> Self {
         // INVARIANT: By the safety requirements.
         Self {
             // SAFETY: `vmf` is valid for `'f`, and nobody writes to it while the fault is served.
             vmf: unsafe { &*vmf },
+            ops,
             owner,
         }
     }
@@ -164,7 +178,11 @@ impl<'f, O: PagemapOps> Fault<'f, O> {
 ///
 /// Returns 0 when done, and also when somebody else held the page: the CPU then faults again.
 pub(super) fn serve_fault<O: PagemapOps>(fault: &Fault<'_, O>) -> bindings::vm_fault_t {
-    match try_serve(fault) {
+    let mut outcome = Outcome::default();
+    let result = try_serve(fault, &mut outcome);
+
+    fault.ops.served_fault(outcome);
+    match result {
         Ok(()) => 0,
         Err(error) if error == EAGAIN => 0,
         Err(error) if error == ENOMEM => bindings::vm_fault_reason_VM_FAULT_OOM,
@@ -174,17 +192,17 @@ pub(super) fn serve_fault<O: PagemapOps>(fault: &Fault<'_, O>) -> bindings::vm_f
 
 /// A huge page comes whole, if there is a huge page of system memory at hand. Else it is split, and
 /// one small page comes.
-fn try_serve<O: PagemapOps>(fault: &Fault<'_, O>) -> Result {
+fn try_serve<O: PagemapOps>(fault: &Fault<'_, O>, outcome: &mut Outcome) -> Result {
     let mut pages = HomePages::new();
 
     if fault.is_huge() {
         pages.fill_huge();
         if let (true, Ok(mut buffer)) = (pages.has_huge(), MigrateBuffer::new()) {
-            return fault.bring_home(BLOCK_SIZE, buffer.words(), &mut pages);
+            return fault.bring_home(BLOCK_SIZE, buffer.words(), &mut pages, outcome);
         }
     }
     pages.fill(1)?;
-    fault.bring_home(PAGE_SIZE, &mut [0; WORDS_PER_PAGE], &mut pages)
+    fault.bring_home(PAGE_SIZE, &mut [0; WORDS_PER_PAGE], &mut pages, outcome)
 }
 
 impl<O: PagemapOps> Fault<'_, O> {
@@ -195,7 +213,13 @@ impl<O: PagemapOps> Fault<'_, O> {
     }
 
     /// Brings home what is in the `size` bytes around the address of the fault, into `pages`.
-    fn bring_home(&self, size: usize, buffer: &mut [usize], pages: &mut HomePages) -> Result {
+    fn bring_home(
+        &self,
+        size: usize,
+        buffer: &mut [usize],
+        pages: &mut HomePages,
+        outcome: &mut Outcome,
+    ) -> Result {
         let place = &self.vmf.__bindgen_anon_1;
         let start = place.address - place.address % size;
         let range = PageRange::new(start as u64, (size / PAGE_SIZE) as u64, usize::MAX)?;
@@ -213,7 +237,7 @@ impl<O: PagemapOps> Fault<'_, O> {
                 self.vmf.page,
             )
         }?;
-        bring_home(collected, pages, &mut 0)
+        bring_home(collected, pages, outcome)
     }
 }
 
@@ -243,12 +267,10 @@ pub(super) unsafe fn evict<O: PagemapOps>(
         };
         for first in frames.clone().step_by(BLOCK_PAGES) {
             let count = (frames.end - first).min(BLOCK_PAGES);
+            // If the answer is out of date, what is collected finds no target, and stays for the next
+            // time.
             // SAFETY: The frames of registered memory have a `struct page`.
-            let page = unsafe { shims::dmirror_shim_pfn_to_page(first) };
-            // SAFETY: The page is valid. Without a lock the answer may be out of date: then what is
-            // collected finds no target, and stays for the next time.
-            let order = unsafe { shims::dmirror_shim_page_order(page) };
-            let filled = if order == BLOCK_ORDER {
+            let filled = if unsafe { order_at(first) } == BLOCK_ORDER {
                 home.try_huge(true);
                 home.has_huge()
             } else {
@@ -264,7 +286,7 @@ pub(super) unsafe fn evict<O: PagemapOps>(
             let pages = unsafe { Pages::of_device(src, dst) };
             let collected = Collected::new(pages, owner);
 
-            if let Err(error) = bring_home(collected, &mut home, &mut 0) {
+            if let Err(error) = bring_home(collected, &mut home, &mut Outcome::default()) {
                 pr_err_once!("cannot copy a page home, trying again: {error:?}\n");
             }
         }

@@ -47,6 +47,7 @@ use super::{
         may_be_huge,
         MmapRead, //
     },
+    outcome::Outcome,
     page::{
         LockedPage,
         SourcePage, //
@@ -339,9 +340,9 @@ unsafe fn source<'a, O: PagemapOps>(
 pub(crate) struct Committed<'a>(Pages<'a>);
 
 impl Committed<'_> {
-    /// How many pages moved, counted as small ones, holes that were filled included.
-    pub(crate) fn moved(&self) -> usize {
-        self.0.moving()
+    /// What has become of the pages.
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.0.outcome()
     }
 
     /// Where each of them has moved: see [`Pages::moved_to`].

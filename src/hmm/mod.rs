@@ -89,6 +89,7 @@ pub(crate) mod minor;
 pub(crate) mod mixed;
 pub(crate) mod mm;
 pub(crate) mod notifier;
+pub(crate) mod outcome;
 pub(crate) mod page;
 pub(crate) mod pagemap;
 pub(crate) mod range;

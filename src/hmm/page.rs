@@ -67,6 +67,19 @@ impl LockedPage {
     }
 }
 
+/// The order of the folio of which the page with the frame number `number` is a part. Without a lock
+/// on the folio it may be out of date at once.
+///
+/// # Safety
+///
+/// The frame has a `struct page`.
+pub(super) unsafe fn order_at(number: usize) -> u32 {
+    // SAFETY: By the safety requirements.
+    let page = unsafe { shims::dmirror_shim_pfn_to_page(number) };
+    // SAFETY: The page is valid.
+    unsafe { shims::dmirror_shim_page_order(page) }
+}
+
 impl Drop for LockedPage {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the page is valid and the lock is ours.

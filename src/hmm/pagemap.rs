@@ -27,11 +27,14 @@ use super::{
         serve_fault,
         Fault, //
     },
+    outcome::Outcome,
     page::{
+        order_at,
         LockedPage,
         SystemTarget, //
     },
     range::{
+        BLOCK_ORDER,
         BLOCK_PAGES,
         BLOCK_SIZE, //
     },
@@ -76,6 +79,10 @@ pub(crate) trait PagemapOps: Send + Sync + Sized + 'static {
     ///
     /// The page stays on the device then, and a CPU that touches it gets a bus error.
     fn copy_to_system(&self, page: DeviceIndex, target: &mut SystemTarget) -> Result;
+
+    /// The CPU has touched a page, and that is what became of it and of those that were brought home
+    /// with it. The mmap lock is held: must not wait for other pages of a process.
+    fn served_fault(&self, _outcome: Outcome) {}
 }
 
 /// The identity of a device, by which mm tells its memory from that of others.
@@ -296,6 +303,21 @@ impl<O: PagemapOps> Pagemap<O> {
         Ok(unsafe { LockedPage::from_raw(raw) })
     }
 
+    /// How many pages of 4 KiB are in use: locked by a migration, or mapped.
+    pub(crate) fn in_use(&self) -> usize {
+        self.in_use.load(Relaxed)
+    }
+
+    /// How many huge pages are in use. It may be out of date at once.
+    pub(crate) fn huge_pages(&self) -> usize {
+        let blocks = self.frames().step_by(BLOCK_PAGES);
+
+        blocks
+            // SAFETY: Pages of a registered pagemap have a `struct page`.
+            .filter(|&first| unsafe { order_at(first) } == BLOCK_ORDER)
+            .count()
+    }
+
     /// The frames of all pages.
     fn frames(&self) -> Range<usize> {
         let first = self.first_pfn();
@@ -354,7 +376,7 @@ impl<O: PagemapOps> Pagemap<O> {
         // SAFETY: `vmf` is valid, and its page has a pagemap that stays while it is referenced.
         let this = unsafe { Self::from_raw(shims::dmirror_shim_page_pgmap((*vmf).page)) };
         // SAFETY: By the safety requirements of this callback.
-        let fault = unsafe { Fault::new(vmf, &this.owner) };
+        let fault = unsafe { Fault::new(vmf, &this.ops, &this.owner) };
 
         serve_fault(&fault)
     }
@@ -364,7 +386,7 @@ impl<O: PagemapOps> Pagemap<O> {
 impl<O: PagemapOps> PinnedDrop for Pagemap<O> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the type invariant the pagemap is registered, and nobody else refers to it.
-        unsafe { evict(&self.owner, self.frames(), || self.in_use.load(Relaxed)) };
+        unsafe { evict(&self.owner, self.frames(), || self.in_use()) };
         // SAFETY: By the type invariant the pagemap is registered. This waits until the last page
         // has come back, and for `folio_free` on it.
         unsafe { bindings::memunmap_pages(self.raw.get()) };

@@ -60,6 +60,7 @@ use super::{
         IntervalNotifier,
         Validated, //
     },
+    outcome::Outcome,
     page::LockedPage,
     pagemap::PagemapOps,
     range::PageRange,
@@ -295,9 +296,13 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
     /// `publish` runs with the mmap lock, folio locks and the notifier lock held. It must not wait
     /// for anything but memory that is there: see the lock order of this module.
     ///
-    /// Returns what it returns; or `None`, without a call, if others have changed the range since
-    /// the walk began. Pages that stayed, but have been mapped anew, are absent: look again.
-    pub(crate) fn finish<R>(self, publish: impl FnOnce(Validated<'_, O>) -> R) -> Option<R> {
+    /// Returns what has become of the pages, and what `publish` returns; or `None`, without a call,
+    /// if others have changed the range since the walk began. Pages that stayed, but have been mapped
+    /// anew, are absent: look again.
+    pub(crate) fn finish<R>(
+        self,
+        publish: impl FnOnce(Validated<'_, O>) -> R,
+    ) -> (Outcome, Option<R>) {
         let Self {
             collected,
             notifier,
@@ -308,12 +313,13 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
             ..
         } = self;
         let committed = watching.during(Step::Migrating, || collected.commit());
+        let outcome = committed.outcome();
 
         let state = notifier.lock();
-        let changes = watching.changes(&state)?;
-        if !changes.spare_collected() {
-            return None;
-        }
+        let changes = match watching.changes(&state) {
+            Some(changes) if changes.spare_collected() => changes,
+            _ => return (outcome, None),
+        };
         for pfn in pfns.iter_mut() {
             if HmmPfn::new(*pfn).is_collected() || !changes.spare_mapped() {
                 *pfn = 0;
@@ -336,6 +342,6 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
         let result = publish(found);
 
         drop(committed);
-        Some(result)
+        (outcome, Some(result))
     }
 }
