@@ -113,11 +113,20 @@ static inline long pages_in_use(unsigned int unit)
 	return pages;
 }
 
-/* Do all devices that tell become empty? What has died gives back its memory a moment later. */
+/*
+ * Do all devices become empty? What has died gives back its memory a moment later;
+ * what a child has moved that its parent maps, too, stays until the parent has it
+ * brought home.
+ */
 static inline bool devices_are_empty(void)
 {
 	for (unsigned int unit = 0; unit < 4; unit++) {
-		long pages = pages_in_use(unit);
+		int fd = dev_open(unit);
+		long pages;
+
+		dev_release(fd, NULL, 0);
+		close(fd);
+		pages = pages_in_use(unit);
 
 		for (unsigned int tries = 0; pages > 0 && tries < 100; tries++) {
 			sleep_for_ms(100);
