@@ -6,28 +6,7 @@
 #include <kselftest_harness.h>
 
 #include "nomem-acts.h"
-
-FIXTURE(nomem)
-{
-	struct sites *sites;
-};
-
-FIXTURE_SETUP(nomem)
-{
-	const char *missing = allow_injection();
-
-	if (missing)
-		SKIP(return, "no %s: this kernel has no fault injection", missing);
-	ASSERT_TRUE(make_group());
-	self->sites = mmap(NULL, sizeof(*self->sites), PROT_READ | PROT_WRITE,
-			   MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	ASSERT_NE(self->sites, MAP_FAILED);
-}
-
-FIXTURE_TEARDOWN(nomem)
-{
-	umount2(CGROUPS, MNT_DETACH);
-}
+#include "nomem-fixture.h"
 
 /* Each case is one of these. */
 struct deed {

@@ -105,21 +105,6 @@ TEST_F_TIMEOUT(nomem, each_allocation, TIMEOUT)
 	EXPECT_TRUE(devices_are_empty());
 }
 
-/* After all others. */
-FIXTURE(afterwards)
-{
-};
-
-FIXTURE_SETUP(afterwards)
-{
-	if (allow_injection())
-		SKIP(return, "this kernel has no fault injection");
-}
-
-FIXTURE_TEARDOWN(afterwards)
-{
-}
-
 TEST_F_TIMEOUT(afterwards, no_page_is_lost, TIMEOUT)
 {
 	ASSERT_TRUE(make_group());

@@ -19,7 +19,6 @@
 #define TRACING		"/sys/kernel/tracing/"
 #define CGROUPS		"/tmp/nomem-cgroups/"
 #define GROUP		CGROUPS "nomem/"
-#define SITES		"/tmp/nomem-sites"	/* all that have been seen */
 #define MOST_SITES	64
 
 /* --- To let an allocation fail --------------------------------------------------------- */
@@ -201,10 +200,19 @@ static inline bool note_site(struct sites *sites)
 	return true;
 }
 
+/* All places that cases of this program have seen. */
+static inline const char *sites_path(void)
+{
+	static char path[64];
+
+	snprintf(path, sizeof(path), "/tmp/%s-sites", program_invocation_short_name);
+	return path;
+}
+
 /* Shows them, and keeps them for the end of all. */
 static inline bool show_sites(const struct sites *sites)
 {
-	FILE *file = fopen(SITES, "ae");
+	FILE *file = fopen(sites_path(), "ae");
 
 	for (size_t i = 0; i < sites->count; i++) {
 		printf("# %u times: %s\n", sites->site[i].times, sites->site[i].stack);
@@ -216,7 +224,7 @@ static inline bool show_sites(const struct sites *sites)
 
 static inline bool have_seen(const char *function)
 {
-	FILE *file = fopen(SITES, "re");
+	FILE *file = fopen(sites_path(), "re");
 	char line[700];
 	bool seen = false;
 
@@ -246,7 +254,11 @@ static inline pid_t fork_into_group(void)
 	return child;
 }
 
-/* Pages that are charged to the group, those of the devices too; shows the first of them. */
+/*
+ * Pages of system memory that are charged to the group; shows the first of them. The
+ * group's own count is of no use: it has charges in stock, and those for slab objects
+ * that RCU or the allocator keep, and what is known of these lags behind by seconds.
+ */
 static inline size_t pages_charged(void)
 {
 	static uint64_t groups[HUGE_PAGES];
