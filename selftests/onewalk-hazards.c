@@ -16,7 +16,7 @@
 #define STEP	16	/* Two faults overlap by half. */
 #define PAUSE_NS	10000000ULL
 #define EVENT_NS	2000000000ULL	/* how long a pause waits for an event */
-#define GRACE_NS	120000000000ULL	/* for what a busy machine takes long to do */
+#define GRACE_NS	50000000000ULL	/* for what a busy machine takes long to do */
 
 struct race {
 	int fd;		/* of the device that faults all the time */
