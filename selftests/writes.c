@@ -85,6 +85,33 @@ TEST_F_TIMEOUT(writes, lazily_freed, TIMEOUT)
 	IS_WRITTEN();
 }
 
+/*
+ * The same, written on the device: where mm does not see it, and cannot drop the page.
+ * All on one CPU, whose list the pages leave, to be lazily freed, when they move.
+ */
+TEST_F_TIMEOUT(writes, lazily_freed_and_moved, TIMEOUT)
+{
+	char *scratch = map_pages(NPAGES);
+	cpu_set_t one;
+
+	ASSERT_NE(scratch, MAP_FAILED);
+	self->mem = map_pages(NPAGES);
+	ASSERT_NE(self->mem, MAP_FAILED);
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+	fill(self->mem, NPAGES, OTHER);
+	ASSERT_EQ(madvise(self->mem, NPAGES * PAGE, MADV_FREE), 0);
+	ASSERT_EQ(dev_take(self->fd, self->mem, NPAGES, scratch), NPAGES);
+	DEVICE_WRITES();
+	if (variant->on_device)
+		touch(self->mem, NPAGES);
+	else
+		ASSERT_EQ(dev_give(self->fd, self->mem, NPAGES), NPAGES);
+	ASSERT_TRUE(swap_out(self->mem, NPAGES));
+	IS_WRITTEN();
+}
+
 /* The pages come back from swap clean, and with a copy there that is out of date soon. */
 TEST_F_TIMEOUT(writes, clean_since_swap, TIMEOUT)
 {

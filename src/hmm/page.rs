@@ -141,7 +141,8 @@ impl SystemTarget {
     }
 
     /// Fills the part with the number `part`, below [`pages`](Self::pages), with the bytes of
-    /// `from`.
+    /// `from`, and tells mm that they are not to be dropped as clean: the device may have written
+    /// them, of which mm has heard nothing.
     pub(crate) fn copy_from(&mut self, part: usize, from: &Contents) {
         if part >= self.pages() {
             return;
@@ -150,6 +151,8 @@ impl SystemTarget {
         let page = unsafe { self.page.add(part) };
         // SAFETY: Both pages are valid; by the type invariant nobody else accesses the target.
         unsafe { shims::dmirror_shim_copy_page(page.as_ptr(), from.0.as_ptr()) };
+        // SAFETY: The page is valid. It is of no file that could be truncated.
+        unsafe { bindings::set_page_dirty(page.as_ptr()) };
     }
 
     /// Fills the first small page with the bytes of that of `from`.
