@@ -250,10 +250,7 @@ pub(crate) fn fault_in(
     // mm takes a page of our own private memory for good even if it is read-only, as after fork():
     // only a page that the CPU can address is made writable by a fault.
     match read_only.and_then(|(start, end)| range.clamp(start, end)) {
-        Some(range) => {
-            let (huge, mut progress) = (HugePages::new(), Progress::default());
-            transfer::to_system(active, memory, &huge, range, &mut progress)
-        }
+        Some(range) => transfer::fetch(active, memory, range),
         None => Ok(()),
     }
 }

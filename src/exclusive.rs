@@ -28,10 +28,7 @@ use crate::{
         Progress,
         Request, //
     },
-    mirror::{
-        HugePages,
-        Space, //
-    },
+    mirror::Space,
     patience::Patience,
     transfer,
 };
@@ -162,12 +159,7 @@ fn make_writable(
     if !on_device {
         return Ok(());
     }
-    let (huge, mut progress) = (HugePages::new(), Progress::default());
-    match transfer::to_system(active, memory, &huge, range, &mut progress) {
-        // Unmapped meanwhile, which the next fault finds out.
-        Err(error) if error == EINVAL => Ok(()),
-        result => result,
-    }
+    transfer::fetch(active, memory, range)
 }
 
 /// Makes pages exclusive from the start of `range` on, for as long as nothing changes, and counts

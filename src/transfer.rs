@@ -310,6 +310,21 @@ pub(crate) fn to_system(
     Ok(())
 }
 
+/// Moves those pages of `range` back to system memory that are on the device, for a fault of the
+/// device that cannot be served there. What has been unmapped meanwhile the next fault finds out.
+///
+/// # Errors
+///
+/// [`EIO`], [`EINTR`], [`ENOMEM`].
+pub(crate) fn fetch(active: &mut Space<'_>, memory: &DeviceMemory, range: PageRange) -> Result {
+    let (huge, mut progress) = (HugePages::new(), Progress::default());
+
+    match to_system(active, memory, &huge, range, &mut progress) {
+        Err(error) if error == EINVAL => Ok(()),
+        result => result,
+    }
+}
+
 /// Moves all pages of the process back to system memory that are on the device.
 ///
 /// # Errors
