@@ -71,12 +71,13 @@ fn insert(vma: &VmaMixedMap, address: usize) -> Result {
 ///
 /// # Safety
 ///
-/// `vmf` is a fault on a mapping with [`OPS`], which is locked until this returns.
+/// `vmf` is a fault on a mapping with [`OPS`], and the mmap lock is held until this returns. (mm calls
+/// `fault` with no more than the lock of the VMA only where there is a `map_pages`, too.)
 unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
     // SAFETY: `vmf` is valid, and nobody writes to it while the fault is served.
     let place = unsafe { &(*vmf).__bindgen_anon_1 };
-    // SAFETY: The VMA is that of the fault, and locked. Only `map()` sets `OPS`, and only together
-    // with `VM_MIXEDMAP`, which nothing takes away.
+    // SAFETY: The VMA is that of the fault, and the mmap lock is held. Only `map()` sets `OPS`, and
+    // only together with `VM_MIXEDMAP`, which nothing takes away.
     let vma = unsafe { VmaMixedMap::from_raw(place.vma) };
 
     match insert(vma, place.address) {
