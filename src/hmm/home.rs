@@ -28,7 +28,8 @@ use super::{
         BLOCK_ORDER,
         BLOCK_PAGES,
         BLOCK_SIZE, //
-    }, //
+    },
+    walk::SUPPORTED, //
 };
 use crate::bindings as shims;
 use core::ops::Range;
@@ -196,7 +197,9 @@ fn try_serve<O: PagemapOps>(fault: &Fault<'_, O>, outcome: &mut Outcome) -> Resu
     let mut pages = HomePages::new();
 
     if fault.is_huge() {
-        pages.fill_huge();
+        // 7.3 without the series in `patches/` cannot split a page on which the CPU faults. It comes
+        // whole or not at all: then the CPU would fault again and again.
+        pages.try_huge(!SUPPORTED);
         if let (true, Ok(mut buffer)) = (pages.has_huge(), MigrateBuffer::new()) {
             return fault.bring_home(BLOCK_SIZE, buffer.words(), &mut pages, outcome);
         }
