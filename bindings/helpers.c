@@ -13,6 +13,7 @@
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
 #include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
 #include <linux/oom.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
@@ -209,6 +210,11 @@ int dmirror_shim_mmap_read_lock_killable(struct mm_struct *mm)
 void dmirror_shim_mmap_read_unlock(struct mm_struct *mm)
 {
 	mmap_read_unlock(mm);
+}
+
+int dmirror_shim_mutex_lock_killable(struct mutex *lock)
+{
+	return mutex_lock_killable(lock);
 }
 
 bool dmirror_shim_mm_is_stable(struct mm_struct *mm)

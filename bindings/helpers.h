@@ -14,6 +14,7 @@ struct migrate_vma;
 struct mm_struct;
 struct mmu_interval_notifier;
 struct mmu_notifier_range;
+struct mutex;
 struct page;
 struct vm_area_struct;
 
@@ -57,6 +58,9 @@ bool dmirror_shim_vma_thp_disabled(struct vm_area_struct *vma);
 /* linux/mmap_lock.h */
 int dmirror_shim_mmap_read_lock_killable(struct mm_struct *mm);
 void dmirror_shim_mmap_read_unlock(struct mm_struct *mm);
+
+/* linux/mutex.h */
+int dmirror_shim_mutex_lock_killable(struct mutex *lock);
 
 /* linux/oom.h */
 bool dmirror_shim_mm_is_stable(struct mm_struct *mm);

@@ -17,6 +17,7 @@ use crate::{
     hmm::{
         frame::DeviceIndex,
         free::FreePage,
+        killable::lock_killable,
         outcome::Outcome,
         page::{
             Contents,
@@ -119,12 +120,13 @@ impl PrivateMemory {
     ///
     /// # Errors
     ///
-    /// Those of [`Pagemap::new`], when no page is free and no other chunk can be had.
+    /// Those of [`Pagemap::new`], when no page is free and no other chunk can be had. [`EINTR`] if
+    /// killed while another thread adds one.
     pub(crate) fn make_room(&self, count: usize) -> Result {
         if self.has_room(count) {
             return Ok(());
         }
-        let _guard = self.grow.lock();
+        let _guard = lock_killable(&self.grow)?;
         if self.has_room(count) {
             return Ok(());
         }
@@ -160,7 +162,7 @@ impl PrivateMemory {
             })
         };
         spare().or_else(|| {
-            let _guard = self.grow.lock();
+            let _guard = lock_killable(&self.grow).ok()?;
             spare().or_else(|| {
                 self.add_chunk().ok()?;
                 spare()

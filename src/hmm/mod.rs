@@ -82,6 +82,7 @@ pub(crate) mod exclusive;
 pub(crate) mod frame;
 pub(crate) mod free;
 pub(crate) mod home;
+pub(crate) mod killable;
 pub(crate) mod leaf;
 pub(crate) mod mapping;
 pub(crate) mod migrate;
