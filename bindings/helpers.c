@@ -197,6 +197,42 @@ bool dmirror_shim_vma_has_anon(const struct vm_area_struct *vma)
 	return !!READ_ONCE(vma->anon_vma);
 }
 
+/*
+ * The first address in [addr, end), the start of it or of a PMD, at which there is
+ * something below the PMD or in it; end if there is none. Called with the mmap lock
+ * held, which keeps page tables in place but for those of PTEs.
+ */
+unsigned long dmirror_shim_first_populated(struct mm_struct *mm,
+					   unsigned long addr,
+					   unsigned long end)
+{
+	while (addr < end) {
+		pgd_t *pgd = pgd_offset(mm, addr);
+		p4d_t *p4d;
+		pud_t *pud;
+
+		if (pgd_none(pgdp_get(pgd))) {
+			addr = pgd_addr_end(addr, end);
+			continue;
+		}
+		p4d = p4d_offset(pgd, addr);
+		if (p4d_none(p4dp_get(p4d))) {
+			addr = p4d_addr_end(addr, end);
+			continue;
+		}
+		pud = pud_offset(p4d, addr);
+		if (pud_none(pudp_get(pud))) {
+			addr = pud_addr_end(addr, end);
+			continue;
+		}
+		if (pud_leaf(pudp_get(pud)) ||
+		    !pmd_none(pmdp_get_lockless(pmd_offset(pud, addr))))
+			break;
+		addr = pmd_addr_end(addr, end);
+	}
+	return addr;
+}
+
 bool dmirror_shim_vma_thp_disabled(struct vm_area_struct *vma)
 {
 	return vma_thp_disabled(vma, vma->vm_flags, false);

@@ -51,6 +51,9 @@ void dmirror_shim_unlock_page(struct page *page);
 void dmirror_shim_put_page(struct page *page);
 unsigned long dmirror_shim_task_size(const struct mm_struct *mm);
 bool dmirror_shim_vma_has_anon(const struct vm_area_struct *vma);
+unsigned long dmirror_shim_first_populated(struct mm_struct *mm,
+					   unsigned long addr,
+					   unsigned long end);
 
 /* linux/huge_mm.h */
 bool dmirror_shim_vma_thp_disabled(struct vm_area_struct *vma);

@@ -61,6 +61,9 @@ use kernel::{
     prelude::*, //
 };
 
+/// Pages that are passed over at a time, if they are not there (64 GiB of addresses).
+const STRIDE_PAGES: usize = 1 << 24;
+
 /// Moves the pages of `request` to the device, and copies their contents to the caller's buffer.
 ///
 /// Pages that cannot move stay as they are. `progress.pages` tells how many pages from the start of
@@ -356,6 +359,10 @@ fn next_candidate(active: &mut Space<'_>, mut from: usize) -> Result<Option<Page
     let mmap = active.mmap_read()?;
 
     while let Some(vma) = mmap.find_vma(from) {
+        // There may be tens of thousands.
+        if killed() {
+            return Err(EINTR);
+        }
         if has_anonymous_pages(vma) {
             let start = vma.start().max(from);
             let pages = (vma.end() - start) / PAGE_SIZE;
@@ -383,7 +390,7 @@ impl<'a> Home<'a> {
     }
 
     /// Moves the first piece of `range` that lies in one block and one VMA, if `wanted` wants that
-    /// VMA, and returns what is left.
+    /// VMA, and returns what is left, without what is not there.
     fn step(
         &mut self,
         active: &mut Space<'_>,
@@ -404,7 +411,8 @@ impl<'a> Home<'a> {
 
         let mut mmap = active.mmap_read()?;
         let vma = mmap.vma_at(range.start()).ok_or(EINVAL)?;
-        let (piece, _) = block.split_at(vma.end());
+        let area_end = vma.end();
+        let (piece, _) = block.split_at(area_end);
 
         if wanted(vma) {
             let (whole, owner) = (self.pages.has_huge(), memory.owner());
@@ -422,6 +430,14 @@ impl<'a> Home<'a> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(range.skip_pages(piece.pages()))
+        let Some(rest) = range.skip_pages(piece.pages()) else {
+            return Ok(None);
+        };
+        // The next area may be one that is refused, be it empty.
+        let next = match rest.first_pages(STRIDE_PAGES).clamp(0, area_end) {
+            Some(area) => mmap.first_populated(area),
+            None => area_end,
+        };
+        Ok(rest.clamp(next, rest.end()))
     }
 }

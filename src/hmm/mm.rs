@@ -9,6 +9,7 @@
 //!
 //! C header: [`include/linux/mmap_lock.h`](srctree/include/linux/mmap_lock.h)
 
+use super::range::PageRange;
 use crate::bindings as shims;
 use kernel::{
     bindings,
@@ -107,6 +108,16 @@ impl<'a> MmapRead<'a> {
         // SAFETY: `find_vma()` returned a VMA of `mm`, which stays while the mmap lock is held,
         // thus for as long as `self` is borrowed.
         Some(unsafe { VmaRef::from_raw(vma) })
+    }
+
+    /// The first address of `range` in a block of pages for which the page tables hold anything; the
+    /// end of it, if they do for none. It takes as long as there are page tables, whatever the size of
+    /// the range.
+    pub(crate) fn first_populated(&self, range: PageRange) -> usize {
+        // SAFETY: `mm` is valid, and by the type invariant its mmap lock is held.
+        unsafe {
+            shims::dmirror_shim_first_populated(self.mm.as_raw(), range.start(), range.end())
+        }
     }
 
     /// The VMA that holds `address`.
