@@ -179,10 +179,14 @@ impl PageTable {
             let from = pages.start().saturating_sub(first);
             let to = (pages.end() - first).min(BLOCK_PAGES - 1);
 
-            for index in from..=to {
-                leaf.set(index, Entry::EMPTY);
+            // When a process exits that goes for all leaves, with the lock held and nobody to kill.
+            let whole = from == 0 && to == BLOCK_PAGES - 1;
+            if !whole {
+                for index in from..=to {
+                    leaf.set(index, Entry::EMPTY);
+                }
             }
-            cursor = if leaf.used == 0 {
+            cursor = if whole || leaf.used == 0 {
                 leaf_cursor.remove_current().0
             } else {
                 leaf_cursor.move_next()
