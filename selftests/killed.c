@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * SIGKILL while a request of any size is being served: the process must be gone
+ * within 100 ms nine times out of ten, whatever it asked for.
+ *
+ * The victim shares the address space with the test, which outlives it. So what is
+ * measured is how soon the request sees the signal, and not how long it takes to tear
+ * an address space down; that is what the last of the tries adds.
+ */
+#include <kselftest_harness.h>
+
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "large.h"
+
+#define TRIES		20
+#define NTH		(TRIES * 9 / 10 - 1)	/* of them in order: p90 */
+#define P90_MS		100
+#define PROCESS_MS	5000	/* with all that it leaves behind */
+#define STRICT_TIMES	8	/* as slow is a kernel that checks itself */
+#define TIMEOUT		600
+
+/* Pages. */
+#define RANGE		(GIB_PAGES / 2)
+#define ENOUGH		(3 * GIB_PAGES / 16)	/* resident: not to wait for more */
+#define RESIDENT_MAX	(GIB_PAGES / 4)
+#define STORED		(GIB_PAGES / 8)		/* on the device */
+
+#define KNOWN		32768	/* blocks */
+#define AREAS		16384
+#define STACK		65536
+#define STEP_US		10000
+
+/* In memory that victims of both kinds share with the test. */
+struct victim {
+	struct request request;
+	bool (*prepare)(int fd, char *room);
+	char *room;
+	int fd;
+	bool sends, over;
+};
+
+/* --- What the memory is like before each try ------------------------------------ */
+
+static bool is_untouched(int fd, char *room)
+{
+	return !madvise(room, 2 * RANGE * PAGE, MADV_DONTNEED);
+}
+
+/* So many, or fewer where all takes longer. */
+static size_t scaled(size_t count)
+{
+	return is_strict() ? count / STRICT_TIMES : count;
+}
+
+static bool is_on_device(int fd, char *room)
+{
+	return put_on_device(fd, room, STORED);
+}
+
+/* ... in as many areas, of which only each other one can be written. */
+static bool is_in_areas(int fd, char *room)
+{
+	const size_t areas = scaled(AREAS), size = STORED / areas * PAGE;
+
+	if (!is_on_device(fd, room))
+		return false;
+	for (size_t i = 0; i < areas; i += 2) {
+		if (mprotect(room + i * size, size, PROT_READ))
+			return false;
+	}
+	return true;
+}
+
+/* The device knows a page of each block; all are the page of zeroes. */
+static bool is_known(int fd, char *room)
+{
+	char *page = room + 2 * RANGE * PAGE, *buf = room;
+	uint64_t faults = 0;
+
+	/* If it knows the first, it knows them all. */
+	if (dev_request(fd, HMM_DMIRROR_READ, page, 1, buf, &faults) != 1)
+		return false;
+	for (size_t i = 1; faults && i < scaled(KNOWN); i++) {
+		if (dev_read(fd, page + i * BLOCK * PAGE, 1, buf) != 1)
+			return false;
+	}
+	return true;
+}
+
+/* --- The victim ------------------------------------------------------------------ */
+
+static int be_a_victim(void *arg)
+{
+	struct victim *victim = arg;
+
+	set(&victim->sends);
+	send_request(victim->fd, &victim->request);
+	set(&victim->over);
+	return 0;
+}
+
+/* Has memory and a file of its own. */
+static void be_a_process(struct victim *victim)
+{
+	if (dup2(open_for(&victim->request), victim->fd) < 0 ||
+	    !victim->prepare(victim->fd, victim->room))
+		_exit(1);
+	be_a_victim(victim);
+	_exit(0);
+}
+
+static size_t resident_pages(pid_t pid)
+{
+	size_t pages = SIZE_MAX;
+	char path[32];
+	FILE *statm;
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", pid);
+	statm = fopen(path, "re");
+	if (!statm)
+		return pages;
+	if (fscanf(statm, "%*u %zu", &pages) != 1)
+		pages = SIZE_MAX;
+	fclose(statm);
+	return pages;
+}
+
+static uint64_t to_us(struct timespec time)
+{
+	return time.tv_sec * 1000000ULL + time.tv_nsec / 1000;
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return to_us(now);
+}
+
+static uint64_t cpu_time_us(pid_t pid)
+{
+	struct timespec used = {};
+	clockid_t clock;
+
+	if (!clock_getcpuclockid(pid, &clock))
+		clock_gettime(clock, &used);
+	return to_us(used);
+}
+
+/*
+ * Waits until the request has had a processor for @us, or has taken much memory. It
+ * does nothing else, and so is in the middle of its work; unless it is over.
+ */
+static bool wait_until_busy(struct victim *victim, pid_t pid, uint64_t us)
+{
+	uint64_t before;
+
+	while (!is_set(&victim->sends)) {
+		if (waitpid(pid, NULL, WNOHANG))
+			return false;
+		usleep(100);
+	}
+	before = cpu_time_us(pid);
+	while (cpu_time_us(pid) - before < us && resident_pages(pid) < ENOUGH) {
+		if (is_set(&victim->over))
+			return false;
+		usleep(100);
+	}
+	return !is_set(&victim->over);
+}
+
+/* The microseconds from SIGKILL to the end of @pid; -1 if the request had ended. */
+static long kill_busy(struct victim *victim, pid_t pid, uint64_t us)
+{
+	bool busy = wait_until_busy(victim, pid, us);
+	bool small = resident_pages(pid) <= RESIDENT_MAX;
+	uint64_t start = now_us();
+	int status;
+
+	kill(pid, SIGKILL);
+	if (waitpid(pid, &status, 0) != pid || !busy || is_set(&victim->over) ||
+	    !WIFSIGNALED(status)) {
+		printf("# the request was over within %llu us\n", (unsigned long long)us);
+		return -1;
+	}
+	if (!small) {
+		printf("# too much memory\n");
+		return -1;
+	}
+	return now_us() - start;
+}
+
+/* --- The tries -------------------------------------------------------------------- */
+
+#include "killed-cases.h"
+
+FIXTURE_SETUP(killed)
+{
+	self->victim = mmap(NULL, sizeof(*self->victim), PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(self->victim, MAP_FAILED);
+	self->stack = map_pages(STACK / PAGE);
+	ASSERT_NE(self->stack, MAP_FAILED);
+	self->hole = reserve_hole(TIB_PAGES);
+	ASSERT_NE(self->hole, MAP_FAILED);
+	self->room = reserve(TIB_PAGES);
+	ASSERT_NE(self->room, MAP_FAILED);
+	ASSERT_EQ(madvise(self->room, TIB_PAGES * PAGE,
+			  variant->huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE), 0);
+
+	*self->victim = (struct victim){
+		.request = {
+			.number = variant->number,
+			.addr = variant->in_hole ? self->hole : self->room,
+			.ptr = self->room + RANGE * PAGE,
+			.npages = variant->npages ?: RANGE,
+			.flags = variant->flags,
+		},
+		.prepare = variant->prepare ?: is_untouched,
+		.room = self->room,
+	};
+	self->victim->fd = open_for(&self->victim->request);
+	ASSERT_GE(self->victim->fd, 0);
+}
+
+FIXTURE_TEARDOWN(killed)
+{
+	ASSERT_EQ(close(self->victim->fd), 0);
+}
+
+static int compare(const void *one, const void *other)
+{
+	const long *a = one, *b = other;
+
+	return (*a > *b) - (*a < *b);
+}
+
+TEST_F_TIMEOUT(killed, soon, TIMEOUT)
+{
+	const long limit = P90_MS * (is_strict() ? STRICT_TIMES : 1) * 1000;
+	const unsigned int step_us = variant->step_us ?: STEP_US;
+	struct victim *victim = self->victim;
+	long us[TRIES];
+	pid_t pid;
+
+	for (int i = 0; i < TRIES; i++) {
+		ASSERT_TRUE(victim->prepare(victim->fd, victim->room));
+		victim->sends = false;
+		victim->over = false;
+		pid = clone(be_a_victim, self->stack + STACK, CLONE_VM | SIGCHLD, victim);
+		ASSERT_GT(pid, 0);
+		us[i] = kill_busy(victim, pid, step_us * (i + 1));
+		ASSERT_GE(us[i], 0);
+	}
+	qsort(us, TRIES, sizeof(*us), compare);
+	TH_LOG("of %d: half within %ld us, nine of ten within %ld us, all within %ld us", TRIES,
+	       us[TRIES / 2 - 1], us[NTH], us[TRIES - 1]);
+	EXPECT_LE(us[NTH], limit);
+
+	ASSERT_EQ(madvise(self->room, TIB_PAGES * PAGE, MADV_DONTNEED), 0);
+	victim->sends = false;
+	victim->over = false;
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid)
+		be_a_process(victim);
+	us[0] = kill_busy(victim, pid, step_us * TRIES);
+	TH_LOG("a process of its own: %ld us", us[0]);
+	EXPECT_GE(us[0], 0);
+	EXPECT_LE(us[0], PROCESS_MS * 1000);
+}
+
+TEST_HARNESS_MAIN
