@@ -20,7 +20,7 @@ FIXTURE_VARIANT(killed)
 	size_t npages;		/* RANGE, if it does not say */
 	uint64_t flags;
 	bool (*prepare)(int fd, char *room);
-	bool in_hole, huge;
+	bool in_hole, huge, beside_forks;
 	unsigned int step_us;	/* each try is given so much more time than the last */
 };
 
@@ -109,6 +109,13 @@ FIXTURE_VARIANT_ADD(killed, release)
 {
 	.number = HMM_DMIRROR_RELEASE,
 	.prepare = is_on_device,
+};
+
+FIXTURE_VARIANT_ADD(killed, release_beside_forks)
+{
+	.number = HMM_DMIRROR_RELEASE,
+	.prepare = is_on_device,
+	.beside_forks = true,
 };
 
 FIXTURE_VARIANT_ADD(killed, release_areas)

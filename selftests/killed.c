@@ -9,6 +9,7 @@
  */
 #include <kselftest_harness.h>
 
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -232,6 +233,21 @@ FIXTURE_TEARDOWN(killed)
 	ASSERT_EQ(close(self->victim->fd), 0);
 }
 
+/* Holds the mmap lock for writing most of the time. */
+static void *fork_on(void *arg)
+{
+	bool *enough = arg;
+
+	while (!is_set(enough)) {
+		pid_t pid = fork();
+
+		if (!pid)
+			_exit(0);
+		waitpid(pid, NULL, 0);
+	}
+	return NULL;
+}
+
 static int compare(const void *one, const void *other)
 {
 	const long *a = one, *b = other;
@@ -244,9 +260,13 @@ TEST_F_TIMEOUT(killed, soon, TIMEOUT)
 	const long limit = P90_MS * (is_strict() ? STRICT_TIMES : 1) * 1000;
 	const unsigned int step_us = variant->step_us ?: STEP_US;
 	struct victim *victim = self->victim;
+	pthread_t forker;
+	bool enough = false;
 	long us[TRIES];
 	pid_t pid;
 
+	if (variant->beside_forks)
+		ASSERT_EQ(pthread_create(&forker, NULL, fork_on, &enough), 0);
 	for (int i = 0; i < TRIES; i++) {
 		ASSERT_TRUE(victim->prepare(victim->fd, victim->room));
 		victim->sends = false;
@@ -255,6 +275,10 @@ TEST_F_TIMEOUT(killed, soon, TIMEOUT)
 		ASSERT_GT(pid, 0);
 		us[i] = kill_busy(victim, pid, step_us * (i + 1));
 		ASSERT_GE(us[i], 0);
+	}
+	if (variant->beside_forks) {
+		set(&enough);
+		pthread_join(forker, NULL);
 	}
 	qsort(us, TRIES, sizeof(*us), compare);
 	TH_LOG("of %d: half within %ld us, nine of ten within %ld us, all within %ld us", TRIES,

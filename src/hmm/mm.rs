@@ -115,9 +115,7 @@ impl<'a> MmapRead<'a> {
     /// the range.
     pub(crate) fn first_populated(&self, range: PageRange) -> usize {
         // SAFETY: `mm` is valid, and by the type invariant its mmap lock is held.
-        unsafe {
-            shims::dmirror_shim_first_populated(self.mm.as_raw(), range.start(), range.end())
-        }
+        unsafe { shims::dmirror_shim_first_populated(self.mm.as_raw(), range.start(), range.end()) }
     }
 
     /// The VMA that holds `address`.
