@@ -10,14 +10,14 @@
 
 #include "large.h"
 
-#define NPAGES		4096
+#define NPAGES		2048
 #define SEED		1000
 #define OTHER		2000
-#define AREA		2	/* pages */
+#define AREA		1	/* pages */
 #define GAP		16	/* areas: of so many one is unmapped */
 #define VAST		(16 * TIB_PAGES)
-#define SOON_MS		3000	/* to look at all of that takes minutes */
-#define STORED		16384
+#define SOON_MS		5000	/* to look at all of that takes minutes */
+#define STORED		8192
 #define CLOSES		21
 #define TIMEOUT		240	/* for a slow guest */
 
