@@ -209,7 +209,7 @@ unsigned long dmirror_shim_first_populated(struct mm_struct *mm,
 	while (addr < end) {
 		pgd_t *pgd = pgd_offset(mm, addr);
 		p4d_t *p4d;
-		pud_t *pud;
+		pud_t *pudp, pud;
 
 		if (pgd_none(pgdp_get(pgd))) {
 			addr = pgd_addr_end(addr, end);
@@ -220,13 +220,15 @@ unsigned long dmirror_shim_first_populated(struct mm_struct *mm,
 			addr = p4d_addr_end(addr, end);
 			continue;
 		}
-		pud = pud_offset(p4d, addr);
-		if (pud_none(pudp_get(pud))) {
+		pudp = pud_offset(p4d, addr);
+		/* Read once: a huge page may go meanwhile. */
+		pud = pudp_get(pudp);
+		if (pud_none(pud)) {
 			addr = pud_addr_end(addr, end);
 			continue;
 		}
-		if (pud_leaf(pudp_get(pud)) ||
-		    !pmd_none(pmdp_get_lockless(pmd_offset(pud, addr))))
+		if (pud_leaf(pud) ||
+		    !pmd_none(pmdp_get_lockless(pmd_offset_lockless(pudp, pud, addr))))
 			break;
 		addr = pmd_addr_end(addr, end);
 	}
