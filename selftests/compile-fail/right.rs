@@ -18,6 +18,7 @@ use crate::hmm::{
         Select, //
     },
     notifier::Active,
+    outcome::Outcome,
     page::LockedPage,
     pagemap::{
         DeviceOwner,
@@ -56,7 +57,7 @@ fn to_and_fro<O: PagemapOps>(
 ) -> Result<usize> {
     let mut buffer = MigrateBuffer::new()?;
     let mut pages = HomePages::new();
-    let mut moved = 0;
+    let mut outcome = Outcome::default();
 
     pages.fill(range.pages())?;
     let mut mmap = active.mmap_read()?;
@@ -64,8 +65,8 @@ fn to_and_fro<O: PagemapOps>(
     collected.offer(|_, _| target());
     drop(collected.commit());
     let collected = mmap.migrate(range, Select::Device, false, owner, &mut buffer)?;
-    bring_home(collected, &mut pages, &mut moved)?;
-    Ok(moved)
+    bring_home(collected, &mut pages, &mut outcome)?;
+    Ok(outcome.moved)
 }
 
 /// The same way there, in one walk.
