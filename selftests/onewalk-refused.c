@@ -241,15 +241,20 @@ TEST_F(onewalk, secret_memory)
 	char *mem;
 
 	ASSERT_GE(secret, 0);
-	ASSERT_EQ(ftruncate(secret, PAGE), 0);
-	mem = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, secret, 0);
+	ASSERT_EQ(ftruncate(secret, 2 * PAGE), 0);
+	mem = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, secret, 0);
 	ASSERT_NE(mem, MAP_FAILED);
 	fill(mem, 1, SEED);
-	got = dev_fault(self->fd, variant->write, mem, 1);
-	EXPECT_NE(got.error, EOPNOTSUPP);
+	got = dev_fault(self->fd, variant->write, mem, 2);
+	EXPECT_EQ(got.error, EFAULT);
 	EXPECT_EQ(got.pages, 0);
 	EXPECT_EQ(dev_read(self->fd, mem, 1, scratch), -EFAULT);
 	EXPECT_TRUE(holds(mem, 1, SEED));
+
+	/* Nor is a page made for it that is not there. */
+	got = dev_fault(self->fd, variant->write, mem + PAGE, 1);
+	EXPECT_EQ(got.error, EFAULT);
+	EXPECT_TRUE(all_marked(mem + PAGE, 1, PM_PRESENT, 0));
 }
 
 TEST_HARNESS_MAIN
