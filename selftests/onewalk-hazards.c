@@ -25,6 +25,7 @@ struct race {
 	char *buf;
 	bool over;
 	bool waits;		/* Every other pause lasts until there is an event. */
+	bool reclaimed;		/* See forget_translations(). */
 	uint64_t latest;	/* when to give up */
 	pthread_t faults, events;
 	unsigned long served;	/* migrating faults that succeeded, */
@@ -44,6 +45,7 @@ FIXTURE_VARIANT(beside)
 	void *(*events)(struct race *race);
 	int advice;
 	bool waits;
+	bool reclaimed;
 };
 
 static void count_fault(struct race *race, long ret)
@@ -166,6 +168,7 @@ FIXTURE_VARIANT_ADD(beside, swap_out)
 {
 	.events = page_out,
 	.advice = MADV_NOHUGEPAGE,
+	.reclaimed = true,
 };
 
 static bool is_huge(struct race *race)
@@ -262,6 +265,7 @@ FIXTURE_SETUP(beside)
 	ASSERT_NE(race->mem, MAP_FAILED);
 	ASSERT_EQ(madvise(race->mem, HUGE, variant->advice), 0);
 	race->waits = variant->waits;
+	race->reclaimed = variant->reclaimed;
 	/* By the CPU: khugepaged learns of a process by its faults. */
 	fill(race->mem, NPAGES, 1);
 	race->buf = map_pages(NPAGES);
@@ -299,6 +303,20 @@ static bool request(struct race *race, int fd, unsigned long request, char *buf)
 	return true;
 }
 
+/*
+ * Reclaim unmaps many pages before it flushes the TLBs, and 7.3 lets others swap a page
+ * in again meanwhile, to another place. So a CPU that has not faulted reads the old page
+ * for a moment, whoever writes the new one: a device, or process_vm_writev(). Unmapping
+ * flushes what reclaim has not, wherever that was.
+ */
+static bool forget_translations(void)
+{
+	char *page = map_pages(1);
+
+	*page = 1;
+	return !munmap(page, PAGE);
+}
+
 /* Read on the other side first: a stale copy is there, if anywhere. */
 static bool write_and_find(struct race *race, uint64_t seed, bool by_cpu)
 {
@@ -310,6 +328,7 @@ static bool write_and_find(struct race *race, uint64_t seed, bool by_cpu)
 	}
 	fill(race->buf, NPAGES, seed);
 	return request(race, race->fd, HMM_DMIRROR_WRITE, race->buf) &&
+	       (!race->reclaimed || forget_translations()) &&
 	       holds(race->mem, NPAGES, seed) &&
 	       request(race, race->other, HMM_DMIRROR_READ, race->buf) &&
 	       holds(race->buf, NPAGES, seed);
