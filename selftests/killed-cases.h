@@ -114,7 +114,7 @@ FIXTURE_VARIANT_ADD(killed, release)
 FIXTURE_VARIANT_ADD(killed, release_beside_forks)
 {
 	.number = HMM_DMIRROR_RELEASE,
-	.prepare = is_on_device,
+	.prepare = is_mostly_on_device,
 	.beside_forks = true,
 };
 

@@ -61,7 +61,14 @@ static bool is_on_device(int fd, char *room)
 	return put_on_device(fd, room, STORED);
 }
 
-/* ... in as many areas, of which only each other one can be written. */
+/* The same beside those who lock pages: a few may stay. */
+static bool is_mostly_on_device(int fd, char *room)
+{
+	return dev_request(fd, HMM_DMIRROR_MIGRATE_ON_FAULT_TO_DEV, room, STORED, NULL,
+			   NULL) > (long)STORED / 2;
+}
+
+/* On the device, in many areas, of which only each other one can be written. */
 static bool is_in_areas(int fd, char *room)
 {
 	const size_t areas = scaled(AREAS), size = STORED / areas * PAGE;
