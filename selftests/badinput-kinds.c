@@ -46,7 +46,7 @@ static bool secret_memory(struct stage *stage)
 
 static const struct answer secret_memory_answers[KINDS] = {
 	[READ] = { EFAULT }, [WRITE] = { EFAULT },
-	[TO_DEV] = { ENOENT }, [TO_SYS] = { 0 }, [SNAPSHOT] = { 0, NPAGES },
+	[TO_DEV] = { EINVAL }, [TO_SYS] = { EINVAL }, [SNAPSHOT] = { 0, NPAGES },
 	[EXCLUSIVE] = { EFAULT }, [CHECK_EXCLUSIVE] = { 0, ANY },
 	[FAULT] = { EFAULT }, [WRITE_FAULT] = { EFAULT },
 };

@@ -202,7 +202,8 @@ impl MmapRead<'_> {
     ///
     /// * [`E2BIG`][]: `range` is longer than the buffer.
     /// * [`EAGAIN`][]: others changed the range meanwhile; nothing has been collected.
-    /// * [`EINVAL`][]: not in one VMA, or one of hugetlb, DAX, a device, or special pages.
+    /// * [`EINVAL`][]: not in one VMA, or one of hugetlb, DAX, a device, or special pages; with our
+    ///   patches also of secret memory.
     pub(crate) fn migrate<'a, O: PagemapOps>(
         &'a mut self,
         range: PageRange,
