@@ -13,7 +13,7 @@
 
 #define NPAGES		16
 #define SEED		1000
-#define LARGE		16384	/* pages: 64 MiB */
+#define LARGE		65536	/* pages: 256 MiB */
 #define ROUNDS		8
 #define SECONDS		seconds_of_race(3)
 #define KNOWN		65536	/* pages: more than a device forgets in no time */
@@ -104,8 +104,8 @@ static int compare(const void *one, const void *other)
  *
  * Both run on one CPU, so that a host that has other things to do holds up the one
  * as much as the other. And yet any of them may take long: so it is not the longest
- * of all that counts, but that of the better rounds. A READ takes 130 ms, emulated,
- * and a turn of the scheduler some 4 ms, which may come in between.
+ * of all that counts, but that of the better rounds. A turn of the scheduler, some 4
+ * ms, may always come in between: a READ takes half a second, emulated.
  */
 TEST_F_TIMEOUT(neighbours, unmap_beside_read, TIMEOUT)
 {
@@ -137,7 +137,7 @@ TEST_F_TIMEOUT(neighbours, unmap_beside_read, TIMEOUT)
 	some = share[ROUNDS / 4];
 	TH_LOG("the longest took %ld to %ld per mille of a READ; a quarter, up to %ld",
 	       share[0], share[ROUNDS - 1], some);
-	EXPECT_LT(some, 100);
+	EXPECT_LT(some, 30);
 }
 
 static void *open_and_close(void *arg)
