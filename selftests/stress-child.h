@@ -80,7 +80,8 @@ static inline bool have_child(struct mover *mover)
 		_exit(!live_as_child(mover));
 	}
 	if (child < 0)
-		return mover_failed(mover, "fork", errno);
+		/* The memory control group may be full at this moment. */
+		return errno == ENOMEM || mover_failed(mover, "fork", errno);
 	if (kills) {
 		sleep_for_ms(after);
 		kill(child, SIGKILL);
