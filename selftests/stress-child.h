@@ -64,6 +64,7 @@ static inline bool live_as_child(struct mover *mover)
 	if (ok && !block_of(mover->glance.first)->shared)
 		ok = overwrite(mover);
 	mover->fd = parents;
+	mover->orphaned = true;
 	return ok && look_by_device(mover);
 }
 

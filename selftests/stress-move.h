@@ -19,6 +19,7 @@ struct mover {
 	struct chance chance;
 	struct glance glance;	/* at the pages that it has to do with just now */
 	int fd;
+	bool orphaned;		/* may be, at any time: the file is the parent's */
 	uint64_t *buf;		/* HUGE_PAGES */
 	int pipe[2];
 };
@@ -149,7 +150,8 @@ static inline bool look_by_device(struct mover *mover)
 	int error = request(mover, one_in(&mover->chance, 4) ? HMM_DMIRROR_READ_UNLOCKED :
 			    HMM_DMIRROR_READ, &cmd);
 
-	if (!excused(mover, error, 0))
+	/* Memory of a parent that is killed goes before its children hear of it. */
+	if (!excused(mover, error, mover->orphaned ? ESRCH : 0))
 		return mover_failed(mover, "READ", error);
 	count(mover->world, DEVICE_LOOKS, cmd.cpages);
 	return buffer_is_possible(mover, "READ", cmd.cpages);
