@@ -38,15 +38,23 @@ static bool set_up(void)
 	return true;
 }
 
-/* From now on this thread, and the children it forks, have no huge pages; or again. */
-static bool fail_huge(bool fail)
+/* From now on this thread, and the children it forks, have no huge pages. */
+static bool fail_huge(void)
 {
-	bool ok = true;
-
 	for (size_t i = 0; i < ARRAY_SIZE(huge_settings); i++)
-		ok &= write_file(huge_settings[i].path,
-				 fail ? huge_settings[i].value : huge_settings[i].usual);
-	return ok && write_file("/proc/self/make-it-fail", fail ? "1" : "0");
+		if (!write_file(huge_settings[i].path, huge_settings[i].value))
+			return false;
+	return write_file("/proc/self/make-it-fail", "1");
+}
+
+/* And again. Backwards: at no moment may more fail than huge pages of this thread. */
+static bool allow_huge(void)
+{
+	bool ok = write_file("/proc/self/make-it-fail", "0");
+
+	for (size_t i = ARRAY_SIZE(huge_settings); i--; )
+		ok &= write_file(huge_settings[i].path, huge_settings[i].usual);
+	return ok;
 }
 
 static bool touches_a_page(void *mem)
@@ -59,9 +67,9 @@ TEST_F(huge, cpu_fault_without_huge_page)
 {
 	ASSERT_TRUE(set_up());
 	ASSERT_TRUE(put_huge(self->fd, self->mem, SEED));
-	ASSERT_TRUE(fail_huge(true));
+	ASSERT_TRUE(fail_huge());
 	EXPECT_TRUE(touches_a_page(self->mem));
-	EXPECT_TRUE(fail_huge(false));
+	EXPECT_TRUE(allow_huge());
 	EXPECT_EQ(count_on_device(self->fd, self->mem, HUGE_PAGES), HUGE_PAGES - 1);
 	EXPECT_TRUE(all_at(self->fd, self->mem + PART_AT * PAGE, 1, AT_SYSTEM));
 	EXPECT_TRUE(dev_sees(self->fd, self->mem, HUGE_PAGES, SEED));
@@ -75,10 +83,10 @@ TEST_F(huge, cpu_fault_without_huge_page_of_a_child)
 
 	ASSERT_TRUE(set_up());
 	ASSERT_TRUE(put_huge(self->fd, self->mem, SEED));
-	ASSERT_TRUE(fail_huge(true));
+	ASSERT_TRUE(fail_huge());
 	ASSERT_TRUE(start_child(&child, touches_a_page, self->mem));
 	EXPECT_TRUE(end_child(&child));
-	EXPECT_TRUE(fail_huge(false));
+	EXPECT_TRUE(allow_huge());
 	EXPECT_EQ(count_on_device(self->fd, self->mem, HUGE_PAGES), HUGE_PAGES - 1);
 	EXPECT_TRUE(dev_sees(self->fd, self->mem, HUGE_PAGES, SEED));
 	EXPECT_TRUE(holds(self->mem, HUGE_PAGES, SEED));
@@ -88,9 +96,9 @@ TEST_F(huge, request_without_huge_page)
 {
 	ASSERT_TRUE(set_up());
 	ASSERT_TRUE(put_huge(self->fd, self->mem, SEED));
-	ASSERT_TRUE(fail_huge(true));
+	ASSERT_TRUE(fail_huge());
 	EXPECT_EQ(dev_give(self->fd, self->mem, HUGE_PAGES), HUGE_PAGES);
-	EXPECT_TRUE(fail_huge(false));
+	EXPECT_TRUE(allow_huge());
 	EXPECT_TRUE(all_at(self->fd, self->mem, HUGE_PAGES, AT_SYSTEM));
 	EXPECT_TRUE(holds(self->mem, HUGE_PAGES, SEED));
 }
