@@ -235,12 +235,13 @@ static int touch_slowly(const char *mem, bool *touches)
 {
 	struct known known = {};
 	pthread_t thread;
-	bool ok = make_known(&known) && !pthread_create(&thread, NULL, drop_known, &known);
+	bool ok;
 
-	if (ok)
-		wait_until(&known.dropping);
+	if (!make_known(&known) || pthread_create(&thread, NULL, drop_known, &known))
+		return 1;
+	wait_until(&known.dropping);
 	__atomic_store_n(touches, true, __ATOMIC_RELEASE);
-	ok = holds(mem, 1, SEED) && ok;
+	ok = holds(mem, 1, SEED);
 	pthread_join(thread, NULL);
 	return !ok;
 }
