@@ -22,133 +22,14 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "../onewalk.h"
-#include "bench.h"
-
-#define MOST_PAGES	8192UL
-#define BLOCK_PAGES	HUGE_PAGES
-#define SEED		1	/* the contents that the CPU gives the pages, */
-#define OTHER		1000003	/* and those that the device writes */
+#include "calls.h"
 
 static enum { COST, COUNT, IPIS } mode;
-static int fd, other_fd;
-static char *mem;		/* where the pages are; unmapped in between */
-static size_t npages;
 static bool writes;		/* does the device fault to write? */
-static char *in, *out;		/* what the device copies to and from */
-static char what[64] = "before";	/* for messages and results */
-
-static void must(bool ok, const char *text)
-{
-	if (!ok)
-		errx(1, "%s: %s", what, text);
-}
-
-/*
- * All words of page k are @seed + k. zram keeps such pages as one word, so that the
- * swap device costs next to nothing and does not bury the rest.
- */
-static void give(char *pages, size_t count, uint64_t seed)
-{
-	for (size_t page = 0; page < count; page++) {
-		uint64_t *word = (uint64_t *)(pages + page * PAGE);
-
-		for (size_t i = 0; i < WORDS; i++)
-			word[i] = seed + page;
-	}
-}
-
-static bool has(const char *pages, size_t count, uint64_t seed)
-{
-	for (size_t page = 0; page < count; page++) {
-		const uint64_t *word = (const uint64_t *)(pages + page * PAGE);
-
-		for (size_t i = 0; i < WORDS; i++)
-			if (word[i] != seed + page)
-				return false;
-	}
-	return true;
-}
 
 /* --- States ------------------------------------------------------------------- */
 
-static struct child sharer;
 static int file;
-
-static void map_anonymous(int advice)
-{
-	must(mmap(mem, npages * PAGE, PROT_READ | PROT_WRITE,
-		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == mem, "mmap");
-	must(!madvise(mem, npages * PAGE, advice), "madvise");
-}
-
-static void make_populated(void)
-{
-	map_anonymous(MADV_NOHUGEPAGE);
-	give(mem, npages, SEED);
-}
-
-static size_t page_table_bytes(void)
-{
-	FILE *status = fopen("/proc/self/status", "r");
-	char line[256];
-	size_t kib = 0;
-
-	must(status, "/proc/self/status");
-	while (fgets(line, sizeof(line), status) && sscanf(line, "VmPTE: %zu", &kib) != 1)
-		;
-	fclose(status);
-	return kib * 1024;
-}
-
-/* Nothing was ever mapped here, and there is no page table. */
-static void make_hole(void)
-{
-	map_anonymous(MADV_NOHUGEPAGE);
-}
-
-/* Empty entries: one page of each page table was there. */
-static void make_empty(void)
-{
-	size_t before = page_table_bytes(), tables = 0;
-
-	map_anonymous(MADV_NOHUGEPAGE);
-	for (size_t page = 0; page < npages; page += BLOCK_PAGES, tables++) {
-		mem[page * PAGE] = 1;
-		must(!madvise(mem + page * PAGE, PAGE, MADV_DONTNEED), "MADV_DONTNEED");
-	}
-	must(page_table_bytes() >= before + tables * PAGE, "the page tables are gone");
-}
-
-static void make_zero(void)
-{
-	map_anonymous(MADV_NOHUGEPAGE);
-	touch(mem, npages);
-}
-
-static void make_huge(void)
-{
-	map_anonymous(MADV_HUGEPAGE);
-	give(mem, npages, SEED);
-}
-
-static bool do_nothing(void *arg)
-{
-	return !arg;
-}
-
-static void make_shared(void)
-{
-	make_populated();
-	must(start_child(&sharer, do_nothing, NULL), "fork");
-	/* Until it waits: its own faults are not to be counted. */
-	usleep(10000);
-}
-
-static void end_sharer(void)
-{
-	must(end_child(&sharer), "the child failed");
-}
 
 /* Are all pages, or none, in the page cache or the swap cache? */
 static bool all_cached(bool cached)
@@ -188,18 +69,6 @@ static void make_file(void)
 	must(mmap(mem, npages * PAGE, PROT_READ | PROT_WRITE,
 		  MAP_PRIVATE | MAP_FIXED_NOREPLACE, file, 0) == mem, "mmap");
 	touch(mem, npages);
-}
-
-static void make_others(void)
-{
-	make_populated();
-	must(dev_take(other_fd, mem, npages, in) == (long)npages, "the other device");
-}
-
-static void make_there(void)
-{
-	make_populated();
-	must(dev_take(fd, mem, npages, in) == (long)npages, "MIGRATE_TO_DEV");
 }
 
 static const struct state {
@@ -245,11 +114,6 @@ static long one_walk(void)
 static long fault_in_place(void)
 {
 	return writes ? dev_write(fd, mem, npages, out) : dev_read(fd, mem, npages, in);
-}
-
-static long take(void)
-{
-	return dev_take(fd, mem, npages, in);
 }
 
 static long read_back(void)
@@ -451,52 +315,17 @@ static void run_references(void)
 
 /* --- All of it ------------------------------------------------------------------ */
 
-static char *map_buffer(void)
-{
-	char *buffer = mmap(NULL, MOST_PAGES * PAGE, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
-	must(buffer != MAP_FAILED && !madvise(buffer, MOST_PAGES * PAGE, MADV_DONTFORK),
-	     "no buffer");
-	give(buffer, MOST_PAGES, OTHER);
-	return buffer;
-}
-
-/* Addresses at which nothing is mapped, and no page table is shared with others. */
-static char *find_room(void)
-{
-	size_t size = MOST_PAGES * PAGE + 3 * HUGE;
-	char *room = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-			  -1, 0);
-
-	must(room != MAP_FAILED && !munmap(room, size), "no room");
-	return (char *)(((uintptr_t)room + 2 * HUGE - 1) & ~(HUGE - 1));
-}
-
 static int make_a_file(void)
 {
 	int new = open("/tmp/file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	char *pages;
 
-	must(new >= 0 && !ftruncate(new, MOST_PAGES * PAGE), "/tmp/file");
-	pages = mmap(NULL, MOST_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, new, 0);
+	must(new >= 0 && !ftruncate(new, most_pages * PAGE), "/tmp/file");
+	pages = mmap(NULL, most_pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, new, 0);
 	must(pages != MAP_FAILED, "/tmp/file");
-	give(pages, MOST_PAGES, SEED);
-	munmap(pages, MOST_PAGES * PAGE);
+	give(pages, most_pages, SEED);
+	munmap(pages, most_pages * PAGE);
 	return new;
-}
-
-/* The devices grow as they are used: not while something is measured. */
-static void let_devices_grow(void)
-{
-	npages = MOST_PAGES;
-	make_others();
-	must(!munmap(mem, npages * PAGE), "munmap");
-	make_there();
-	must(!munmap(mem, npages * PAGE), "munmap");
-	make_huge();
-	must(take() == (long)npages, "MIGRATE_TO_DEV");
-	must(!munmap(mem, npages * PAGE), "munmap");
 }
 
 static void pin_to(int cpu)
@@ -526,19 +355,13 @@ int main(int argc, char **argv)
 	if (argc < 3)
 		errx(2, "usage: bench-onewalk cost|count|ipis PAGES...");
 	mode = !strcmp(argv[1], "cost") ? COST : !strcmp(argv[1], "count") ? COUNT : IPIS;
-	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (mode != IPIS) {
 		check_cpu();
 		check_clock();
 	}
 
-	fd = dev_open(0);
-	other_fd = dev_open(1);
-	must(fd >= 0 && other_fd >= 0, "no devices");
-	in = map_buffer();
-	out = map_buffer();
+	prepare(argv + 2);
 	file = make_a_file();
-	mem = find_room();
 	let_devices_grow();
 
 	if (mode == IPIS) {
@@ -548,8 +371,7 @@ int main(int argc, char **argv)
 			;
 	}
 	for (int arg = 2; arg < argc; arg++) {
-		npages = atoi(argv[arg]);
-		must(npages >= 1 && npages <= MOST_PAGES, "how many pages?");
+		npages = strtoul(argv[arg], NULL, 10);
 		run_references();
 		for (size_t i = 0; i < 2 * ARRAY_SIZE(states); i++) {
 			const struct state *state = &states[i / 2];
