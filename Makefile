@@ -13,7 +13,7 @@ STRESS_SECONDS ?= 60
 SHELL := /bin/bash
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-targets := demo test test-mm test-peer test-stress test-fresh bench kernel modules check \
+targets := demo test test-mm test-peer test-stress test-fresh bench bench-compare kernel modules check \
 	check-patches fmt clippy doc rust-analyzer shell clean distclean help
 .PHONY: $(targets) setup
 
@@ -36,8 +36,12 @@ test-stress: setup ## run each race for STRESS_SECONDS (60) on the strict kernel
 test-fresh: ## run CMD in a clean clone on a fresh Debian SUITE (as root)
 	@scripts/test-fresh "$$SUITE" "$$CMD"
 
-bench: setup ## measure one walk against two and three, in instructions a page
+bench: ## measure each operation, in instructions a page, against the C driver
+	@scripts/setup python3-matplotlib
 	@scripts/bench
+
+bench-compare: ## show what got slower than in BASE, an operations.csv of make bench
+	@scripts/bench-compare "$$BASE"
 
 kernel: setup ## fetch, patch and build both kernels
 	@for kernel in $(KERNELS); do scripts/build-kernel $$kernel || exit; done

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What grows with what: selftests/bench/growth.c."""
+
+import collections
+import csv
+
+from .text import DRIVERS, die, table
+
+INTRODUCTION = """\
+# Growth
+
+pages
+: instructions a page, with so many pages in one call
+
+files
+: instructions of a call for 64 pages, with so many files of the device open beside
+  in the same process. The device of each mirrors the whole address space, and each
+  has to hear of each change.
+
+used
+: instructions of a call for 64 pages, with so many pages on the device beside
+"""
+
+TITLES = {"pages": "a page, by pages of a call", "files": "a call, by open files",
+          "used": "a call, by pages on the device"}
+# By how much the most may exceed the least, of dmirror.
+FLAT = 1.05
+# With each file, a change of the address space may cost so many instructions more for
+# its notification, and there is one before and one after.
+MOST_PER_FILE = 200
+# The changes in an operation on 64 pages, if more than one.
+CHANGES = {"cpu-fault": 64}
+
+
+class Growth:
+    """{quantity: {operation: {number: instructions}}}; for pages, instructions a page."""
+
+    def __init__(self, path):
+        self.quantities = collections.defaultdict(lambda: collections.defaultdict(dict))
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if not lines or lines[-1] != "done":
+            die(f"{path} is not complete")
+        for line in lines[:-1]:
+            _, quantity, operation, number, took = line.split()
+            number, took = int(number), int(took)
+            if quantity == "pages":
+                took /= number
+            self.quantities[quantity][operation][number] = took
+
+
+def too_steep(growth):
+    """What grows more than it may, one line each."""
+    found = []
+    for quantity, operations in growth.quantities.items():
+        for operation, line in operations.items():
+            # What a call costs at all is spread over its pages.
+            numbers = [number for number in line if quantity != "pages" or number >= 512]
+            least, most = min(line[n] for n in numbers), max(line[n] for n in numbers)
+            if quantity == "files":
+                slope = (line[max(line)] - line[min(line)]) / (max(line) - min(line))
+                if slope > MOST_PER_FILE * CHANGES.get(operation, 1):
+                    found.append(f"{operation}: {slope:.0f} instructions more with each file")
+            elif most > FLAT * least:
+                found.append(f"{operation} by {quantity}: from {least:.0f} to {most:.0f}")
+    return found
+
+
+def tables(growths):
+    """The text."""
+    text = [INTRODUCTION]
+    for driver, growth in growths.items():
+        for quantity, operations in growth.quantities.items():
+            numbers = sorted({number for line in operations.values() for number in line})
+            rows = [[operation, *(f"{line[n]:.0f}" if n in line else "-" for n in numbers)]
+                    for operation, line in operations.items()]
+            text += [f"## {DRIVERS[driver]}: {TITLES[quantity]}",
+                     table(["operation", *map(str, numbers)], rows)]
+    return text
+
+
+def write_csv(path, growths):
+    """All numbers."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["driver", "quantity", "operation", "number", "instructions"])
+        for driver, growth in growths.items():
+            for quantity, operations in growth.quantities.items():
+                for operation, line in operations.items():
+                    for number, took in line.items():
+                        out.writerow([driver, quantity, operation, number, f"{took:.3f}"])

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the parts of the report share."""
+
+import sys
+
+DRIVERS = {"dmirror": "dmirror", "test_hmm": "the C driver, test_hmm"}
+
+
+def die(text):
+    """Ends the program."""
+    sys.exit(f"bench-report: {text}")
+
+
+def table(head, rows):
+    """Markdown, with numbers to the right."""
+    rows = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(head, *rows)]
+    words = [rows and not rows[0][i][:1].isdigit() and rows[0][i] != "-"
+             for i in range(len(head))]
+
+    def line(cells):
+        return "| " + " | ".join(
+            cell.ljust(width) if word else cell.rjust(width)
+            for cell, width, word in zip(cells, widths, words)) + " |"
+
+    rule = [("-" * width) if word else "-" * (width - 1) + ":"
+            for width, word in zip(widths, words)]
+    return "\n".join([line(head), line(rule), *map(line, rows)])
