@@ -158,6 +158,12 @@ unsigned int dmirror_shim_device_folio_dissolve(struct page *page)
 	return order;
 }
 
+unsigned long dmirror_shim_alloc_kernel_pages(unsigned long count,
+					      struct page **pages)
+{
+	return alloc_pages_bulk(GFP_KERNEL_ACCOUNT | __GFP_NOWARN, count, pages);
+}
+
 struct page *dmirror_shim_alloc_movable_page(void)
 {
 	return alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN);

@@ -103,9 +103,10 @@ pub(crate) fn copy(
     progress: &mut Progress,
 ) -> Result {
     let access = direction.access();
-    let mut pfns = PfnBuffer::new()?;
+    let pages = request.range.pages();
+    let mut pfns = PfnBuffer::new(pages)?;
     let mut migrator = migrates
-        .map(|huge| Migrator::new(memory, huge))
+        .map(|huge| Migrator::new(memory, huge, pages))
         .transpose()?;
     // Where the run of missing pages ends that the device faulted last.
     let mut faulted_to = 0;
@@ -268,7 +269,7 @@ pub(crate) fn snapshot(
     request: &Request,
     progress: &mut Progress,
 ) -> Result {
-    let mut pfns = PfnBuffer::new()?;
+    let mut pfns = PfnBuffer::new(request.range.pages())?;
 
     for block in request.range.blocks() {
         if killed() {

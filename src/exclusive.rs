@@ -55,7 +55,7 @@ pub(crate) fn take(
     request: &Request,
     progress: &mut Progress,
 ) -> Result {
-    let mut pfns = PfnBuffer::new()?;
+    let mut pfns = PfnBuffer::new(request.range.pages())?;
 
     for block in request.range.blocks() {
         take_block(active, memory, block, &mut pfns)?;

@@ -63,8 +63,8 @@ pub(crate) fn to_device(
     range: PageRange,
     progress: &mut Progress,
 ) -> Result {
-    let mut migrator = Migrator::new(memory, huge)?;
-    let mut pfns = PfnBuffer::new()?;
+    let mut migrator = Migrator::new(memory, huge, range.pages())?;
+    let mut pfns = PfnBuffer::new(range.pages())?;
 
     for block in range.blocks() {
         let mut rest = Some(block);
@@ -108,13 +108,15 @@ struct Served {
 }
 
 impl<'m> Migrator<'m> {
+    /// For ranges of up to `pages` pages.
+    ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(crate) fn new(memory: &'m DeviceMemory, huge: &'m HugePages) -> Result<Self> {
+    pub(crate) fn new(memory: &'m DeviceMemory, huge: &'m HugePages, pages: usize) -> Result<Self> {
         Ok(Self {
             memory,
-            buffer: MigrateBuffer::new()?,
+            buffer: MigrateBuffer::new(pages)?,
             arrivals: Arrivals::new(memory, huge),
             moved_to: 0,
         })

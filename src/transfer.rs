@@ -84,8 +84,8 @@ pub(crate) fn to_device(
     request: &Request,
     progress: &mut Progress,
 ) -> Result {
-    let mut pfns = PfnBuffer::new()?;
-    let mut buffer = MigrateBuffer::new()?;
+    let mut pfns = PfnBuffer::new(request.range.pages())?;
+    let mut buffer = MigrateBuffer::new(request.range.pages())?;
     let mut arrivals = Arrivals::new(memory, huge);
     let mut missing = false;
 
@@ -166,10 +166,7 @@ impl<'m> Arrivals<'m> {
             DeviceMemory::Private(_) => range.pages(),
             DeviceMemory::Coherent(..) => 0,
         };
-        while self.contents.len() < count {
-            self.contents.push(Contents::new()?, GFP_KERNEL_ACCOUNT)?;
-        }
-        Ok(())
+        Contents::fill(&mut self.contents, count)
     }
 
     /// Whether there is room for a huge page.
@@ -304,7 +301,7 @@ pub(crate) fn to_system(
     range: PageRange,
     progress: &mut Progress,
 ) -> Result {
-    let mut home = Home::new(huge)?;
+    let mut home = Home::new(huge, range.pages())?;
     let mut rest = Some(range);
 
     while let Some(range) = rest {
@@ -339,7 +336,7 @@ pub(crate) fn release(
     huge: &HugePages,
     progress: &mut Progress,
 ) -> Result {
-    let mut home = Home::new(huge)?;
+    let mut home = Home::new(huge, BLOCK_PAGES)?;
     let mut next = 0;
 
     // The address space may change between the steps, and so each looks anew.
@@ -381,11 +378,16 @@ struct Home<'a> {
 }
 
 impl<'a> Home<'a> {
-    fn new(huge_pages: &'a HugePages) -> Result<Self> {
+    /// For ranges of up to `pages` pages.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    fn new(huge_pages: &'a HugePages, pages: usize) -> Result<Self> {
         Ok(Self {
             huge_pages,
             pages: HomePages::new(),
-            buffer: MigrateBuffer::new()?,
+            buffer: MigrateBuffer::new(pages)?,
         })
     }
 

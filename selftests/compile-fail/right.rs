@@ -34,7 +34,7 @@ use kernel::{
 
 /// Looks for a page, faults it if it is not there, and reads it.
 fn read<O: PagemapOps>(active: &mut Active<'_, O>, range: PageRange, to: UserPtr) -> Result {
-    let mut buffer = PfnBuffer::new()?;
+    let mut buffer = PfnBuffer::new(range.pages())?;
     loop {
         if let Some(page) = active.lock().get(range.start()) {
             if let Target::System(page) = page.target() {
@@ -55,7 +55,7 @@ fn to_and_fro<O: PagemapOps>(
     owner: &DeviceOwner<O>,
     mut target: impl FnMut() -> Option<LockedPage>,
 ) -> Result<usize> {
-    let mut buffer = MigrateBuffer::new()?;
+    let mut buffer = MigrateBuffer::new(range.pages())?;
     let mut pages = HomePages::new();
     let mut outcome = Outcome::default();
 
@@ -75,8 +75,8 @@ fn walk<O: PagemapOps>(
     range: PageRange,
     mut target: impl FnMut() -> Option<LockedPage>,
 ) -> Result {
-    let mut pfns = PfnBuffer::new()?;
-    let mut buffer = MigrateBuffer::new()?;
+    let mut pfns = PfnBuffer::new(range.pages())?;
+    let mut buffer = MigrateBuffer::new(range.pages())?;
     let mut reserve = Reserve::new()?;
 
     let walk = active.walk(range, Access::Write, false, &mut pfns, &mut buffer)?;

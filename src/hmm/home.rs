@@ -90,6 +90,8 @@ pub(crate) fn bring_home<O: PagemapOps>(
 
 /// New pages of system memory, allocated before any page is locked.
 pub(crate) struct HomePages {
+    /// A small page, for which the others need no memory: most faults ask for just one.
+    one: Option<SystemTarget>,
     small: KVec<SystemTarget>,
     huge: Option<SystemTarget>,
 }
@@ -98,6 +100,7 @@ impl HomePages {
     /// No pages.
     pub(crate) fn new() -> Self {
         Self {
+            one: None,
             small: KVec::new(),
             huge: None,
         }
@@ -109,7 +112,13 @@ impl HomePages {
     ///
     /// [`ENOMEM`].
     pub(crate) fn fill(&mut self, count: usize) -> Result {
-        while self.small.len() < count {
+        if count > 0 && self.one.is_none() {
+            self.one = Some(SystemTarget::new()?);
+        }
+        let others = count.saturating_sub(1);
+        self.small
+            .reserve(others.saturating_sub(self.small.len()), GFP_KERNEL_ACCOUNT)?;
+        while self.small.len() < others {
             self.small.push(SystemTarget::new()?, GFP_KERNEL_ACCOUNT)?;
         }
         Ok(())
@@ -135,7 +144,7 @@ impl HomePages {
     /// The next page that is as large as `size` small ones, while there are any.
     fn take(&mut self, size: usize) -> Option<SystemTarget> {
         match size {
-            1 => self.small.pop(),
+            1 => self.small.pop().or_else(|| self.one.take()),
             BLOCK_PAGES => self.huge.take(),
             _ => None,
         }
@@ -200,7 +209,7 @@ fn try_serve<O: PagemapOps>(fault: &Fault<'_, O>, outcome: &mut Outcome) -> Resu
         // 7.3 without the series in `patches/` cannot split a page on which the CPU faults. It comes
         // whole or not at all: then the CPU would fault again and again.
         pages.try_huge(!SUPPORTED);
-        if let (true, Ok(mut buffer)) = (pages.has_huge(), MigrateBuffer::new()) {
+        if let (true, Ok(mut buffer)) = (pages.has_huge(), MigrateBuffer::new(BLOCK_PAGES)) {
             return fault.bring_home(BLOCK_SIZE, buffer.words(), &mut pages, outcome);
         }
     }
@@ -264,7 +273,7 @@ pub(super) unsafe fn evict<O: PagemapOps>(
     let mut home = HomePages::new();
 
     while in_use() > 0 {
-        let Ok(mut buffer) = MigrateBuffer::new() else {
+        let Ok(mut buffer) = MigrateBuffer::new(BLOCK_PAGES) else {
             fsleep(RETRY);
             continue;
         };

@@ -46,17 +46,20 @@ impl Access {
     }
 }
 
-/// Room for the answers about one block of pages.
+/// Room for the answers about the pages of one block, or some of them.
 pub(crate) struct PfnBuffer(KVec<usize>);
 
 impl PfnBuffer {
-    /// A buffer for [`BLOCK_PAGES`] pages (4 KiB of memory).
+    /// A buffer for `pages` pages, of which each piece that lies in one block fits: 8 bytes of
+    /// memory for each page, 4 KiB at most.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self(KVec::from_elem(0, BLOCK_PAGES, GFP_KERNEL_ACCOUNT)?))
+    pub(crate) fn new(pages: usize) -> Result<Self> {
+        let len = pages.min(BLOCK_PAGES);
+
+        Ok(Self(KVec::from_elem(0, len, GFP_KERNEL_ACCOUNT)?))
     }
 
     /// An entry for each page of `range`.

@@ -77,21 +77,20 @@ use kernel::{
 /// most twice as many entries as there are pages.
 pub(super) const WORDS_PER_PAGE: usize = 4;
 
-/// Room for the sources and targets of one block of pages.
+/// Room for the sources and targets of the pages of one block, or some of them.
 pub(crate) struct MigrateBuffer(KVec<usize>);
 
 impl MigrateBuffer {
-    /// A buffer for [`BLOCK_PAGES`] pages (16 KiB of memory).
+    /// A buffer for `pages` pages, of which each piece that lies in one block fits: 32 bytes of
+    /// memory for each page, 16 KiB at most.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self(KVec::from_elem(
-            0,
-            WORDS_PER_PAGE * BLOCK_PAGES,
-            GFP_KERNEL_ACCOUNT,
-        )?))
+    pub(crate) fn new(pages: usize) -> Result<Self> {
+        let len = WORDS_PER_PAGE * pages.min(BLOCK_PAGES);
+
+        Ok(Self(KVec::from_elem(0, len, GFP_KERNEL_ACCOUNT)?))
     }
 
     /// All its entries.

@@ -21,10 +21,7 @@ use core::{
 use kernel::{
     bindings,
     error::to_result,
-    page::{
-        Page,
-        PAGE_SIZE, //
-    },
+    page::PAGE_SIZE,
     prelude::*,
     uaccess::UserPtr, //
 };
@@ -221,16 +218,50 @@ impl SourcePage<'_> {
 ///
 /// Like a page of a process it may be accessed by several at a time, and so its bytes are never
 /// lent as a Rust reference.
-pub(crate) struct Contents(Page);
+///
+/// # Invariants
+///
+/// The page is valid kernel memory, and ours alone.
+pub(crate) struct Contents(NonNull<bindings::page>);
+
+// SAFETY: A page may be used and freed by any thread.
+unsafe impl Send for Contents {}
+
+// SAFETY: What can be done with a shared reference is to copy bytes, which C functions do as for
+// memory that others may write.
+unsafe impl Sync for Contents {}
 
 impl Contents {
-    /// A page with any bytes in it, charged to the current process. May sleep.
+    /// How many are allocated at a time.
+    const BULK: usize = 16;
+
+    /// Allocates until there are `count` of them in `pages`, each with any bytes in it, charged to
+    /// the current process. May sleep.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`].
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self(Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?))
+    /// [`ENOMEM`]; those that there are stay.
+    pub(crate) fn fill(pages: &mut KVec<Self>, count: usize) -> Result {
+        pages.reserve(count.saturating_sub(pages.len()), GFP_KERNEL_ACCOUNT)?;
+
+        while pages.len() < count {
+            let wanted = (count - pages.len()).min(Self::BULK);
+            let mut raw = [core::ptr::null_mut(); Self::BULK];
+            // SAFETY: The array has room for so many, and names no page as yet.
+            let got = unsafe { shims::dmirror_shim_alloc_kernel_pages(wanted, raw.as_mut_ptr()) };
+            if got == 0 {
+                return Err(ENOMEM);
+            }
+            let mut result = Ok(());
+            for page in raw.into_iter().take(got).filter_map(NonNull::new) {
+                // INVARIANT: The page is new, and nobody else knows it.
+                let page = Self(page);
+                // There is room for it; without, it would be freed.
+                result = result.and(pages.push_within_capacity(page).map_err(|_| ENOMEM));
+            }
+            result?;
+        }
+        Ok(())
     }
 
     /// Fills the page with zeroes.
@@ -253,11 +284,16 @@ impl Contents {
 
     /// The page, for accesses of the device.
     pub(crate) fn as_device(&self) -> DevicePtr<'_> {
-        // SAFETY: A `Page` is never null.
-        let page = unsafe { NonNull::new_unchecked(self.0.as_ptr()) };
         // SAFETY: It is kernel memory of our own, valid for as long as `self` is borrowed, and its
         // bytes are accessed by C functions only.
-        unsafe { DevicePtr::new(page, Leave::Own) }
+        unsafe { DevicePtr::new(self.0, Leave::Own) }
+    }
+}
+
+impl Drop for Contents {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the page is ours; nothing uses it afterwards.
+        unsafe { bindings::__free_pages(self.0.as_ptr(), 0) };
     }
 }
 
