@@ -120,7 +120,10 @@ pub(crate) fn copy(
                 return Err(EINTR);
             }
             let piece = range.first_pages(PAGES_PER_LOCK);
-            let (done, stop) = copy_piece(&active.lock(), memory, direction, request, piece);
+            let allows =
+                |page: &Translation<'_>| direction == Direction::Read || page.is_writable();
+            let (done, stop) =
+                copy_piece(&active.lock(), memory, direction, request, piece, allows);
 
             progress.pages += done;
             rest = range.skip_pages(done);
@@ -155,19 +158,20 @@ pub(crate) fn copy(
     Ok(())
 }
 
-/// Copies the pages of `piece` for as long as the device finds them. Does not sleep.
+/// Copies the pages of `piece`, a part of one block, for as long as the device finds them and
+/// `wanted` wants them. Does not sleep.
 fn copy_piece(
     table: &Locked<'_>,
     memory: &DeviceMemory,
     direction: Direction,
     request: &Request,
     piece: PageRange,
+    wanted: impl Fn(&Translation<'_>) -> bool,
 ) -> (usize, Stop) {
+    let mut pages = table.run(piece);
+
     for (done, address) in piece.addresses().enumerate() {
-        let Some(page) = table
-            .get(address)
-            .filter(|page| direction == Direction::Read || page.is_writable())
-        else {
+        let Some(page) = pages.next().filter(&wanted) else {
             return (done, Stop::Missing(address));
         };
         let buffer = request.buffer_at(address, PAGE_SIZE);
@@ -178,12 +182,56 @@ fn copy_piece(
     (piece.pages(), Stop::Done)
 }
 
+/// Copies the pages of `block` to the caller's buffer, up to the first that is not on the device.
+/// Returns how many.
+///
+/// # Errors
+///
+/// [`EFAULT`] for a bad buffer; [`EBUSY`], [`EINTR`].
+pub(crate) fn read_back(
+    active: &mut Space<'_>,
+    memory: &DeviceMemory,
+    request: &Request,
+    block: PageRange,
+) -> Result<usize> {
+    let mut rest = Some(block);
+    let mut copied = 0;
+    let mut patience = Patience::new();
+
+    while let Some(range) = rest {
+        let piece = range.first_pages(PAGES_PER_LOCK);
+        let (done, stop) = copy_piece(
+            &active.lock(),
+            memory,
+            Direction::Read,
+            request,
+            piece,
+            |page| page.is_on_device(),
+        );
+
+        copied += done;
+        rest = range.skip_pages(done);
+        if done > 0 {
+            patience.renew();
+        }
+        match stop {
+            Stop::Done => {}
+            Stop::Missing(_) => break,
+            Stop::Buffer(pointer) => {
+                patience.again()?;
+                active.fault_in_buffer(pointer, true)?;
+            }
+        }
+    }
+    Ok(copied)
+}
+
 /// Copies one page that the device has found. Does not sleep.
 ///
 /// # Errors
 ///
 /// [`EFAULT`] if the buffer is not there now.
-pub(crate) fn copy_page(
+fn copy_page(
     page: &Translation<'_>,
     memory: &DeviceMemory,
     direction: Direction,

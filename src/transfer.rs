@@ -4,9 +4,8 @@
 
 use crate::{
     access::{
-        copy_page,
         look,
-        Direction, //
+        read_back, //
     },
     device::DeviceMemory,
     hmm::{
@@ -50,7 +49,6 @@ use crate::{
         HugePages,
         Space, //
     },
-    patience::Patience,
 };
 use kernel::{
     mm::virt::{
@@ -259,33 +257,6 @@ fn block_to_device(
 
 fn is_on_device(page: &Mapping) -> bool {
     matches!(page, Mapping::Page { frame, .. } if frame.is_on_device())
-}
-
-/// Copies the pages of `block` to the caller's buffer, up to the first that is not on the device.
-/// Returns how many.
-fn read_back(
-    active: &mut Space<'_>,
-    memory: &DeviceMemory,
-    request: &Request,
-    block: PageRange,
-) -> Result<usize> {
-    for (done, address) in block.addresses().enumerate() {
-        let buffer = request.buffer_at(address, PAGE_SIZE);
-        let mut patience = Patience::new();
-        loop {
-            let table = active.lock();
-            let Some(page) = table.get(address).filter(|page| page.is_on_device()) else {
-                return Ok(done);
-            };
-            if copy_page(&page, memory, Direction::Read, buffer).is_ok() {
-                break;
-            }
-            drop(table);
-            patience.again()?;
-            active.fault_in_buffer(buffer, true)?;
-        }
-    }
-    Ok(block.pages())
 }
 
 /// Moves those pages of `range` back to system memory that are on the device.

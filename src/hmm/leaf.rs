@@ -92,6 +92,15 @@ impl Leaf {
         self.used -= usize::from(*slot != Entry::EMPTY);
         *slot = entry;
     }
+
+    /// The same, unless the device holds the page exclusively.
+    pub(super) fn set_shared(&mut self, index: usize, entry: Entry) {
+        let old = self.entries.get(index);
+
+        if !old.is_some_and(|old| old.is_exclusive()) {
+            self.set(index, entry);
+        }
+    }
 }
 
 /// Memory for one leaf, set aside before the notifier lock is taken: enough to map one block.

@@ -459,18 +459,21 @@ impl<'a, O: PagemapOps> Validated<'a, O> {
         reserve: &mut Reserve,
         mut choose: impl FnMut(usize, &Mapping) -> bool,
     ) {
-        for (address, &raw) in self.range.addresses().zip(self.pfns) {
+        let owner = self.owner;
+        // The table asks for one address after the other, from the first on.
+        let mut pfns = self.pfns.iter();
+        let mapping = |address| {
+            let pfn = HmmPfn::new(*pfns.next()?).at(address);
             // SAFETY: By the type invariant a valid entry names a page that is mapped, or kept by a
             // migration that will map it unless a notification comes first, which waits for the
             // lock: it does not go away.
-            let mapping = unsafe { Mapping::new(HmmPfn::new(raw).at(address), self.owner) };
-            if choose(address, &mapping) {
-                // SAFETY: By the type invariant this is mapped there, or kept by a migration that
-                // will map it there unless a notification comes first; the table is that of the
-                // address space in which it was found, and each notification invalidates it.
-                unsafe { self.state.map(address, &mapping, reserve) };
-            }
-        }
+            let mapping = unsafe { Mapping::new(pfn, owner) };
+            choose(address, &mapping).then_some(mapping)
+        };
+        // SAFETY: By the type invariant this is mapped there, or kept by a migration that will map
+        // it there unless a notification comes first; the table is that of the address space in
+        // which it was found, and each notification invalidates it.
+        unsafe { self.state.map(self.range, reserve, mapping) };
     }
 }
 

@@ -132,6 +132,26 @@ impl PageTable {
         })
     }
 
+    /// What the device finds at each page of `range`, which lies in one block, up to the first at
+    /// which there is nothing. The leaf is looked up once.
+    pub(crate) fn run(&self, range: PageRange) -> impl Iterator<Item = Translation<'_>> {
+        let first = (range.start() >> PAGE_SHIFT) % BLOCK_PAGES;
+        let entries = match self.leaves.get(&(range.start() / BLOCK_SIZE)) {
+            Some(leaf) => leaf.entries.as_slice(),
+            None => &[],
+        };
+
+        // INVARIANT: The table is borrowed for the lifetime of the result.
+        let entries = entries.iter().skip(first).take(range.pages());
+        entries.map_while(|entry| {
+            Some(Translation {
+                frame: entry.frame()?,
+                writable: entry.is_writable(),
+                _table: PhantomData,
+            })
+        })
+    }
+
     /// The first part of `range`, in one block, of which the table knows any page; `None` if there
     /// is none. It takes no longer for a range of any size.
     pub(crate) fn first_block(&self, range: PageRange) -> Option<PageRange> {
@@ -194,8 +214,9 @@ impl PageTable {
         }
     }
 
-    /// Learns what is mapped at the user address `address`. Does not allocate: without a reserve
-    /// the page may stay unknown, and is faulted once more.
+    /// Learns what is mapped at the pages of `range`, which lies in one block: what `mapping` says of
+    /// each address, if anything. Does not allocate: without a reserve pages may stay unknown, and
+    /// are faulted once more.
     ///
     /// A page that the device holds exclusively stays so. Whoever looked it up before has found
     /// the same page; whoever did afterwards, nothing; and neither has been notified, as nothing
@@ -203,24 +224,35 @@ impl PageTable {
     ///
     /// # Safety
     ///
-    /// `mapping` is mapped there now, or kept by a migration that will map it there unless a
-    /// notification comes first; and each notification calls [`invalidate`](Self::invalidate) before
-    /// anything changes.
-    pub(super) unsafe fn map(&mut self, address: usize, mapping: &Mapping, reserve: &mut Reserve) {
-        // INVARIANT: By the safety requirements.
-        let entry = match *mapping {
-            Mapping::Page {
-                frame, writable, ..
-            } => Entry::new(frame, writable),
-            Mapping::Absent | Mapping::Error => Entry::EMPTY,
-        };
-        self.enter(address, reserve, |old| {
-            if old.is_exclusive() {
-                old
-            } else {
-                entry
+    /// What `mapping` returns is mapped there now, or kept by a migration that will map it there
+    /// unless a notification comes first; and each notification calls
+    /// [`invalidate`](Self::invalidate) before anything changes.
+    pub(super) unsafe fn map(
+        &mut self,
+        range: PageRange,
+        reserve: &mut Reserve,
+        mut mapping: impl FnMut(usize) -> Option<Mapping>,
+    ) {
+        let block = range.start() / BLOCK_SIZE;
+        let first = (range.start() >> PAGE_SHIFT) % BLOCK_PAGES;
+        let mut leaf = self.leaves.get_mut(&block);
+
+        for (index, address) in (first..BLOCK_PAGES).zip(range.addresses()) {
+            // INVARIANT: By the safety requirements.
+            let entry = match mapping(address) {
+                Some(Mapping::Page {
+                    frame, writable, ..
+                }) => Entry::new(frame, writable),
+                Some(Mapping::Absent | Mapping::Error) => Entry::EMPTY,
+                None => continue,
+            };
+            if leaf.is_none() && entry != Entry::EMPTY {
+                leaf = self.leaf(block, reserve);
             }
-        });
+            if let Some(leaf) = &mut leaf {
+                leaf.set_shared(index, entry);
+            }
+        }
     }
 
     /// Learns that the page `pfn` is mapped at the user address `address` for this device alone.
@@ -238,37 +270,23 @@ impl PageTable {
     ) -> bool {
         // INVARIANT: By the safety requirements.
         let entry = Entry::exclusive(Frame::System(pfn));
+        let page = address >> PAGE_SHIFT;
 
-        self.enter(address, reserve, |_| entry)
+        match self.leaf(page / BLOCK_PAGES, reserve) {
+            Some(leaf) => leaf.set(page % BLOCK_PAGES, entry),
+            None => return false,
+        }
+        true
     }
 
-    /// Replaces the entry for `address` by what `replace` makes of it. Returns whether there was
-    /// room.
-    fn enter(
-        &mut self,
-        address: usize,
-        reserve: &mut Reserve,
-        replace: impl FnOnce(Entry) -> Entry,
-    ) -> bool {
-        let page = address >> PAGE_SHIFT;
-        let (block, index) = (page / BLOCK_PAGES, page % BLOCK_PAGES);
-
-        if let Some(leaf) = self.leaves.get_mut(&block) {
-            let old = leaf.entries.get(index).copied().unwrap_or(Entry::EMPTY);
-            leaf.set(index, replace(old));
-            return true;
+    /// The leaf of the block with this number, made of `reserve` if there was none; `None` without.
+    fn leaf(&mut self, block: usize, reserve: &mut Reserve) -> Option<&mut Leaf> {
+        if self.leaves.get(&block).is_none() {
+            let (node, entries) = reserve.0.take()?;
+            self.leaves
+                .insert(node.into_node(block, Leaf { used: 0, entries }));
         }
-        let entry = replace(Entry::EMPTY);
-        if entry == Entry::EMPTY {
-            return true;
-        }
-        let Some((node, entries)) = reserve.0.take() else {
-            return false;
-        };
-        let mut leaf = Leaf { used: 0, entries };
-        leaf.set(index, entry);
-        self.leaves.insert(node.into_node(block, leaf));
-        true
+        self.leaves.get_mut(&block)
     }
 }
 
@@ -289,8 +307,11 @@ mod tests {
     }
 
     fn map(table: &mut PageTable, address: usize, mapping: &Mapping, reserve: &mut Reserve) {
+        let Ok(range) = PageRange::new(address as u64, 1, usize::MAX) else {
+            return;
+        };
         // SAFETY: No memory is reached through the entries of a test.
-        unsafe { table.map(address, mapping, reserve) };
+        unsafe { table.map(range, reserve, |_| Some(*mapping)) };
     }
 
     fn find(table: &PageTable, address: usize) -> Option<(Frame, bool)> {
@@ -338,6 +359,26 @@ mod tests {
             Some((Frame::Device(DeviceIndex::new(7)), READ))
         );
         assert_eq!(count(&table), 4);
+        Ok(())
+    }
+
+    #[test]
+    fn a_run_ends_where_nothing_is() -> Result {
+        let mut table = table(4, 508)?;
+        let numbers = |table: &PageTable, first: usize, count| {
+            let range = PageRange::new((first << PAGE_SHIFT) as u64, count, usize::MAX)?;
+            Ok::<_, Error>(table.run(range).count())
+        };
+        assert_eq!(numbers(&table, 3, 8)?, 0);
+        assert_eq!(numbers(&table, 4, 8)?, 8);
+        assert_eq!(numbers(&table, 500, 100)?, 12);
+        assert_eq!(numbers(&table, 512, 8)?, 0);
+
+        table.invalidate(20..=20);
+        assert_eq!(numbers(&table, 4, 508)?, 16);
+        let range = PageRange::new(9 << PAGE_SHIFT, 1, usize::MAX)?;
+        let found = table.run(range).next().map(|found| found.frame);
+        assert_eq!(found, Some(Frame::Device(DeviceIndex::new(9))));
         Ok(())
     }
 
