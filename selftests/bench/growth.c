@@ -112,7 +112,7 @@ static void measure(const char *quantity, size_t number, int times)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++)
 		show(quantity, steps[i].name, number, least[i]);
-	if (npages != CALL_PAGES)
+	if (!strcmp(quantity, "pages"))
 		return;
 	show(quantity, "open", number, opened);
 	show(quantity, "close", number, closed);

@@ -249,14 +249,17 @@ int main(int argc, char **argv)
 	check_cpu();
 	check_clock();
 	prepare(argv);
-	/* In this order: what a device has registered it keeps. */
-	if (!count)
-		measure_growth();
-	let_devices_grow();
+	/*
+	 * In this order: what a device has registered it keeps, and the kernel what is
+	 * freed, for the next who asks for as much.
+	 */
 	if (!count) {
-		measure_files();
 		measure_memory();
+		measure_growth();
 	}
+	let_devices_grow();
+	if (!count)
+		measure_files();
 	for (; *argv; argv++) {
 		npages = strtoul(*argv, NULL, 10);
 		for (size_t i = 0; i < ARRAY_SIZE(operations); i++)
