@@ -13,8 +13,8 @@ STRESS_SECONDS ?= 60
 SHELL := /bin/bash
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-targets := demo test test-mm test-peer test-stress test-fresh bench bench-compare kernel modules check \
-	check-patches fmt clippy doc rust-analyzer shell clean distclean help
+targets := demo test test-mm test-peer test-stress test-fresh bench bench-compare profile \
+	kernel modules check check-patches fmt clippy doc rust-analyzer shell clean distclean help
 .PHONY: $(targets) setup
 
 demo: setup ## set up, build, boot, and watch pages move to a device and back
@@ -42,6 +42,9 @@ bench: ## measure each operation, in instructions a page, against the C driver
 
 bench-compare: ## show what got slower than in BASE, an operations.csv of make bench
 	@scripts/bench-compare "$$BASE"
+
+profile: setup ## show where the instructions of OP go (for PAGES pages), as in OP=read/cold
+	@scripts/profile "$$OP" "$${PAGES:-512}"
 
 kernel: setup ## fetch, patch and build both kernels
 	@for kernel in $(KERNELS); do scripts/build-kernel $$kernel || exit; done
