@@ -167,16 +167,20 @@ fn invalidate_directly<O: PagemapOps>(active: &mut Active<'_, O>) {
 }
 
 // Who unmaps a page waits for the lock of the table, and then the page goes.
-fn translation_after_unlock<O: PagemapOps>(active: &mut Active<'_, O>) -> bool {
+fn translation_after_unlock<O: PagemapOps>(active: &mut Active<'_, O>, range: PageRange) -> bool {
     let table = active.lock();
-    let page = table.get(0);
+    let page = table.run(range).next();
     drop(table); //~ E0505
     page.is_some_and(|page| page.is_writable())
 }
 
-fn page_after_unlock<O: PagemapOps>(active: &mut Active<'_, O>, to: UserPtr) -> Result {
+fn page_after_unlock<O: PagemapOps>(
+    active: &mut Active<'_, O>,
+    range: PageRange,
+    to: UserPtr,
+) -> Result {
     let table = active.lock();
-    let Some(Target::System(page)) = table.get(0).map(|page| page.target()) else {
+    let Some(Target::System(page)) = table.run(range).next().map(|page| page.target()) else {
         return Err(EAGAIN);
     };
     drop(table); //~ E0505

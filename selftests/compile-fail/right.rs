@@ -36,7 +36,7 @@ use kernel::{
 fn read<O: PagemapOps>(active: &mut Active<'_, O>, range: PageRange, to: UserPtr) -> Result {
     let mut buffer = PfnBuffer::new(range.pages())?;
     loop {
-        if let Some(page) = active.lock().get(range.start()) {
+        if let Some(page) = active.lock().run(range).next() {
             if let Target::System(page) = page.target() {
                 return page.copy_to_user(to);
             }
@@ -86,6 +86,7 @@ fn walk<O: PagemapOps>(
     }
     active
         .lock()
-        .get(range.start())
+        .run(range)
+        .next()
         .map_or(Err(EAGAIN), |_| Ok(()))
 }

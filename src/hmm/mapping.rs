@@ -66,8 +66,8 @@ impl PfnBuffer {
     ///
     /// # Errors
     ///
-    /// [`E2BIG`] if it does not lie in one block: what is published of it may need more leaves than
-    /// a [`Reserve`](super::leaf::Reserve) has.
+    /// [`E2BIG`] if it is longer than the buffer, or does not lie in one block: what is published of
+    /// it may need more leaves than a [`Reserve`](super::leaf::Reserve) has.
     pub(super) fn entries(&mut self, range: PageRange) -> Result<&mut [usize]> {
         if !range.is_in_one_block() {
             return Err(E2BIG);

@@ -313,7 +313,7 @@ impl<'n, O: PagemapOps> Active<'n, O> {
     ///
     /// # Errors
     ///
-    /// * [`E2BIG`][]: `range` does not lie in one block, for which the buffer is.
+    /// * [`E2BIG`][]: `range` does not lie in one block, or is longer than the buffer.
     /// * [`EFAULT`][]: asked for access to an address that has no VMA, forbids all access, or
     ///   cannot be accessed by a device.
     /// * [`EPERM`][]: asked to write where the VMA forbids it.

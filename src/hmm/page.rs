@@ -221,7 +221,7 @@ impl SourcePage<'_> {
 ///
 /// # Invariants
 ///
-/// The page is valid kernel memory, and ours alone.
+/// The page is valid kernel memory, a small page of its own, and ours alone.
 pub(crate) struct Contents(NonNull<bindings::page>);
 
 // SAFETY: A page may be used and freed by any thread.
@@ -236,7 +236,13 @@ impl Contents {
     const BULK: usize = 16;
 
     /// Allocates until there are `count` of them in `pages`, each with any bytes in it, charged to
-    /// the current process. May sleep.
+    /// the current process. May sleep; no lock that reclaim takes may be held.
+    ///
+    /// They come from the node of this processor where there are any, whatever the memory policy of
+    /// the process, which is for its own pages. Where memory is charged to a control group, C
+    /// allocates one at a time.
+    ///
+    /// C: `alloc_pages_bulk()`.
     ///
     /// # Errors
     ///
@@ -247,7 +253,8 @@ impl Contents {
         while pages.len() < count {
             let wanted = (count - pages.len()).min(Self::BULK);
             let mut raw = [core::ptr::null_mut(); Self::BULK];
-            // SAFETY: The array has room for so many, and names no page as yet.
+            // SAFETY: The array has room for so many, and names no page as yet. It is allowed to
+            // sleep here.
             let got = unsafe { shims::dmirror_shim_alloc_kernel_pages(wanted, raw.as_mut_ptr()) };
             if got == 0 {
                 return Err(ENOMEM);

@@ -4,7 +4,7 @@
 //! bytes, one for each 2 MiB of addresses, found by block number in a red-black tree.
 //!
 //! The table belongs to an [`IntervalNotifier`], which alone fills and empties it. So an entry that
-//! is there names a page that is mapped, or about to be, and [`PageTable::get`] may lend it for as
+//! is there names a page that is mapped, or about to be, and [`PageTable::run`] may lend it for as
 //! long as the notifier lock is held.
 //!
 //! [`IntervalNotifier`]: super::notifier::IntervalNotifier
@@ -118,20 +118,6 @@ impl PageTable {
         }
     }
 
-    /// What the device finds at the user address `address`, if anything.
-    pub(crate) fn get(&self, address: usize) -> Option<Translation<'_>> {
-        let page = address >> PAGE_SHIFT;
-        let leaf = self.leaves.get(&(page / BLOCK_PAGES))?;
-        let entry = leaf.entries.get(page % BLOCK_PAGES)?;
-
-        // INVARIANT: The table is borrowed for the lifetime of the result.
-        Some(Translation {
-            frame: entry.frame()?,
-            writable: entry.is_writable(),
-            _table: PhantomData,
-        })
-    }
-
     /// What the device finds at each page of `range`, which lies in one block, up to the first at
     /// which there is nothing. The leaf is looked up once.
     pub(crate) fn run(&self, range: PageRange) -> impl Iterator<Item = Translation<'_>> {
@@ -215,8 +201,8 @@ impl PageTable {
     }
 
     /// Learns what is mapped at the pages of `range`, which lies in one block: what `mapping` says of
-    /// each address, if anything. Does not allocate: without a reserve pages may stay unknown, and
-    /// are faulted once more.
+    /// each address, if anything, which is asked for one after the other, from the first on. Does
+    /// not allocate: without a reserve pages may stay unknown, and are faulted once more.
     ///
     /// A page that the device holds exclusively stays so. Whoever looked it up before has found
     /// the same page; whoever did afterwards, nothing; and neither has been notified, as nothing
@@ -315,8 +301,11 @@ mod tests {
     }
 
     fn find(table: &PageTable, address: usize) -> Option<(Frame, bool)> {
+        let page = PageRange::new(address as u64, 1, usize::MAX).ok()?;
+
         table
-            .get(address)
+            .run(page)
+            .next()
             .map(|found| (found.frame, found.writable))
     }
 

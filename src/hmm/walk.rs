@@ -110,7 +110,7 @@ impl<O: PagemapOps> Active<'_, O> {
     ///
     /// # Errors
     ///
-    /// * [`E2BIG`][]: `range` does not lie in one block, for which the buffers are.
+    /// * [`E2BIG`][]: `range` does not lie in one block, or is longer than a buffer.
     /// * [`EFAULT`][]: the OOM killer is tearing the address space down.
     /// * [`EINTR`][]: killed.
     pub(crate) fn walk<'a>(
