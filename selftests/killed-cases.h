@@ -83,6 +83,7 @@ FIXTURE_VARIANT_ADD(killed, to_system)
 	.number = HMM_DMIRROR_MIGRATE_TO_SYS,
 	.npages = STORED,
 	.prepare = is_on_device,
+	.step_us = 2500,
 };
 
 FIXTURE_VARIANT_ADD(killed, snapshot)
@@ -109,6 +110,7 @@ FIXTURE_VARIANT_ADD(killed, release)
 {
 	.number = HMM_DMIRROR_RELEASE,
 	.prepare = is_on_device,
+	.step_us = 2500,
 };
 
 FIXTURE_VARIANT_ADD(killed, release_beside_forks)
@@ -116,12 +118,14 @@ FIXTURE_VARIANT_ADD(killed, release_beside_forks)
 	.number = HMM_DMIRROR_RELEASE,
 	.prepare = is_mostly_on_device,
 	.beside_forks = true,
+	.step_us = 2500,
 };
 
 FIXTURE_VARIANT_ADD(killed, release_areas)
 {
 	.number = HMM_DMIRROR_RELEASE,
 	.prepare = is_in_areas,
+	.step_us = 2500,
 };
 
 #endif
