@@ -4,7 +4,7 @@
 import collections
 import csv
 
-from .text import DRIVERS, die, table
+from .text import DRIVERS, guest_lines, table
 
 INTRODUCTION = """\
 # Growth
@@ -40,11 +40,7 @@ class Growth:
 
     def __init__(self, path):
         self.quantities = collections.defaultdict(lambda: collections.defaultdict(dict))
-        lines = path.read_text(encoding="utf-8").splitlines()
-        if not lines or lines[-1] != "done":
-            die(f"{path} is not complete")
-        for line in lines[:-1]:
-            _, quantity, operation, number, took = line.split()
+        for _, quantity, operation, number, took in guest_lines(path):
             number, took = int(number), int(took)
             if quantity == "pages":
                 took /= number

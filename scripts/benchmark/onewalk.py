@@ -9,7 +9,7 @@ interrupts between two processors.
 import collections
 import csv
 
-from .text import DRIVERS, die, table
+from .text import DRIVERS, die, differences, guest_lines, table
 
 STATES = {
     "populated": "populated",
@@ -109,11 +109,7 @@ class Steps:
     def __init__(self, path):
         self.cells = collections.defaultdict(dict)
         self.order = []
-        lines = path.read_text(encoding="utf-8").splitlines()
-        if not lines or lines[-1] != "done":
-            die(f"{path} is not complete")
-        for line in lines:
-            kind, *words = line.split()
+        for kind, *words in guest_lines(path):
             if kind == "step":
                 state, access, pages, sequence, step, number, result = words
                 cell = (state, access, int(pages), sequence)
@@ -236,16 +232,13 @@ def compare(first, second):
     """(Numbers compared, how many are equal, the largest difference, where)."""
     if first.order != second.order:
         die("the two boots did not run the same")
-    equal, worst, where = 0, 0.0, "-"
+    numbers = []
     for cell, step in first.order:
         a, b = first.cells[cell][step], second.cells[cell][step]
         if a[1] != b[1]:
             die(f"{cell} {step}: results differ: {a[1]} and {b[1]}")
-        equal += a == b
-        apart = abs(a[0] - b[0]) / min(a[0], b[0])
-        if apart > worst:
-            worst, where = apart, " ".join(map(str, (*cell, step)))
-    return len(first.order), equal, worst, where
+        numbers.append((" ".join(map(str, (*cell, step))), a[0], b[0]))
+    return differences(numbers)
 
 
 def ratio(costs_of, column):

@@ -6,7 +6,7 @@ DRIVER-operations1 and DRIVER-operations2 are the output of two boots.
 
 import csv
 
-from .text import DRIVERS, die, table
+from .text import DRIVERS, die, differences, guest_lines, table
 
 # To copy a page, or to clear it: a word at a time.
 COPY = 512
@@ -39,11 +39,7 @@ class Operations:
     def __init__(self, path):
         self.cells = {}
         self.memory = {}
-        lines = path.read_text(encoding="utf-8").splitlines()
-        if not lines or lines[-1] != "done":
-            die(f"{path} is not complete")
-        for line in lines:
-            kind, *words = line.split()
+        for kind, *words in guest_lines(path):
             if kind == "operation":
                 name, pages, copies, instructions = words
                 self.cells[name, int(pages)] = int(copies), int(instructions)
@@ -66,14 +62,8 @@ def compare(first, second):
     """(Numbers compared, how many are equal, the largest difference, where)."""
     if list(first.cells) != list(second.cells):
         die("the two boots did not run the same")
-    equal, worst, where = 0, 0.0, "-"
-    for (name, pages), (_, a) in first.cells.items():
-        b = second.cells[name, pages][1]
-        equal += a == b
-        apart = abs(a - b) / min(a, b)
-        if apart > worst:
-            worst, where = apart, f"{name} {pages}"
-    return len(first.cells), equal, worst, where
+    return differences([(f"{name} {pages}", took, second.cells[name, pages][1])
+                        for (name, pages), (_, took) in first.cells.items()])
 
 
 def sizes(boot):

@@ -16,7 +16,6 @@
 
 #define CALL_PAGES	64
 #define MOST_FILES	256
-#define CHUNK_PAGES	65536UL	/* 256 MiB, as devices of both drivers grow */
 #define TIMES		4
 
 static char *room;	/* beside that at @mem */

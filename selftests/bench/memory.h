@@ -10,6 +10,7 @@
 #include "bench.h"
 
 #define BLOCK_PAGES	HUGE_PAGES
+#define CHUNK_PAGES	65536UL	/* 256 MiB, as devices of both drivers grow */
 #define SEED		1	/* the contents that the CPU gives the pages, */
 #define OTHER		1000003	/* and those that the device writes */
 

@@ -19,7 +19,6 @@
 #include "operations.h"
 
 #define MOST_FILES	256
-#define CHUNK_PAGES	65536UL
 
 /* --- Operations --------------------------------------------------------------------- */
 
