@@ -85,29 +85,9 @@ unsigned long dmirror_shim_page_to_pfn(const struct page *page)
 	return page_to_pfn(page);
 }
 
-bool dmirror_shim_is_device_private(const struct page *page)
-{
-	return is_device_private_page(page);
-}
-
-bool dmirror_shim_is_device_coherent(const struct page *page)
-{
-	return is_device_coherent_page(page);
-}
-
 struct dev_pagemap *dmirror_shim_page_pgmap(const struct page *page)
 {
 	return page_pgmap(page);
-}
-
-bool dmirror_shim_is_zero_pfn(unsigned long pfn)
-{
-	return is_zero_pfn(pfn);
-}
-
-bool dmirror_shim_is_anon(const struct page *page)
-{
-	return folio_test_anon(page_folio(page));
 }
 
 /*
@@ -115,19 +95,34 @@ bool dmirror_shim_is_anon(const struct page *page)
  * out all the same. They are never anonymous, which spares the common case the
  * look-up.
  */
-bool dmirror_shim_in_direct_map(struct page *page)
+static bool is_in_direct_map(struct page *page)
 {
 #ifdef CONFIG_X86
 	unsigned int level;
-	pte_t *pte;
+	pte_t *pte = lookup_address((unsigned long)page_address(page), &level);
 
-	if (dmirror_shim_is_anon(page))
-		return true;
-	pte = lookup_address((unsigned long)page_address(page), &level);
 	return pte && (pte_val(*pte) & _PAGE_PRESENT);
 #else
-	return dmirror_shim_is_anon(page) || !IS_ENABLED(CONFIG_SECRETMEM);
+	return !IS_ENABLED(CONFIG_SECRETMEM);
 #endif
+}
+
+enum dmirror_frame_kind dmirror_shim_frame_kind(unsigned long pfn)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	if (is_zone_device_page(page)) {
+		if (is_device_private_page(page))
+			return DMIRROR_FRAME_PRIVATE;
+		if (is_device_coherent_page(page))
+			return DMIRROR_FRAME_COHERENT;
+	}
+	if (folio_test_anon(page_folio(page)))
+		return DMIRROR_FRAME_ANONYMOUS;
+	if (is_zero_pfn(pfn))
+		return DMIRROR_FRAME_ZEROES;
+	return is_in_direct_map(page) ? DMIRROR_FRAME_OTHER :
+					DMIRROR_FRAME_UNREACHABLE;
 }
 
 unsigned int dmirror_shim_page_order(struct page *page)

@@ -18,6 +18,16 @@ struct mutex;
 struct page;
 struct vm_area_struct;
 
+/* What kind of memory a frame is. */
+enum dmirror_frame_kind {
+	DMIRROR_FRAME_ANONYMOUS,	/* system memory */
+	DMIRROR_FRAME_ZEROES,		/* the shared page of zeroes */
+	DMIRROR_FRAME_OTHER,		/* other memory in the direct map */
+	DMIRROR_FRAME_PRIVATE,		/* device memory */
+	DMIRROR_FRAME_COHERENT,		/* device memory, too */
+	DMIRROR_FRAME_UNREACHABLE,	/* not in the direct map */
+};
+
 /* linux/mmu_notifier.h */
 bool dmirror_shim_range_blockable(const struct mmu_notifier_range *range);
 void dmirror_shim_interval_set_seq(struct mmu_interval_notifier *sub,
@@ -34,12 +44,8 @@ unsigned long dmirror_shim_migrate_faults(const struct migrate_vma *migrate);
 /* linux/mm.h, linux/memremap.h */
 struct page *dmirror_shim_pfn_to_page(unsigned long pfn);
 unsigned long dmirror_shim_page_to_pfn(const struct page *page);
-bool dmirror_shim_is_device_private(const struct page *page);
-bool dmirror_shim_is_device_coherent(const struct page *page);
 struct dev_pagemap *dmirror_shim_page_pgmap(const struct page *page);
-bool dmirror_shim_is_zero_pfn(unsigned long pfn);
-bool dmirror_shim_is_anon(const struct page *page);
-bool dmirror_shim_in_direct_map(struct page *page);
+enum dmirror_frame_kind dmirror_shim_frame_kind(unsigned long pfn);
 unsigned int dmirror_shim_page_order(struct page *page);
 void dmirror_shim_device_folio_init(struct page *page, struct dev_pagemap *pgmap,
 				    unsigned int order);

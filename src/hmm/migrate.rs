@@ -43,6 +43,7 @@ use super::{
         DeviceIndex,
         MigratePfn, //
     },
+    kind::Kind,
     mm::{
         may_be_huge,
         MmapRead, //
@@ -312,26 +313,23 @@ unsafe fn source<'a, O: PagemapOps>(
     // SAFETY: The frame of a collected page has a `struct page`.
     let page = NonNull::new(unsafe { shims::dmirror_shim_pfn_to_page(number) })?;
 
-    // SAFETY: The page is valid.
-    if unsafe { shims::dmirror_shim_is_device_private(page.as_ptr()) } {
-        // SAFETY: The page is device-private, and in use for `'a`.
-        let (pagemap, index) = unsafe { owner.resolve(page) }?;
-        Some(Source::Device(pagemap.ops(), index))
-    // SAFETY: The page is valid.
-    } else if unsafe { shims::dmirror_shim_is_device_coherent(page.as_ptr()) } {
+    // SAFETY: The frame of a collected page has a `struct page`.
+    match unsafe { Kind::of(number) } {
+        // SAFETY: The page is anonymous memory of the system, valid for `'a`, and of that size.
+        Kind::Anonymous => Some(Source::System(unsafe {
+            SourcePage::from_raw(page, src.pages())
+        })),
+        Kind::Private => {
+            // SAFETY: The page is device-private, and in use for `'a`.
+            let (pagemap, index) = unsafe { owner.resolve(number) }?;
+            Some(Source::Device(pagemap.ops(), index))
+        }
         // SAFETY: The page is one of device memory, and in use for `'a`.
-        unsafe { owner.owns(page) }.then(|| {
+        Kind::Coherent => unsafe { owner.owns(number) }.then(|| {
             // SAFETY: The CPU can address coherent memory, and the page is in use for `'a`.
             Source::Coherent(unsafe { SourcePage::from_raw(page, src.pages()) })
-        })
-    // SAFETY: The page is valid.
-    } else if unsafe { shims::dmirror_shim_is_anon(page.as_ptr()) } {
-        // SAFETY: The page is anonymous memory of the system, valid for `'a`, and of that size.
-        Some(Source::System(unsafe {
-            SourcePage::from_raw(page, src.pages())
-        }))
-    } else {
-        None
+        }),
+        Kind::Zeroes | Kind::Other | Kind::Unreachable => None,
     }
 }
 

@@ -83,6 +83,7 @@ pub(crate) mod frame;
 pub(crate) mod free;
 pub(crate) mod home;
 pub(crate) mod killable;
+mod kind;
 pub(crate) mod leaf;
 pub(crate) mod mapping;
 pub(crate) mod migrate;

@@ -115,43 +115,52 @@ impl<O: PagemapOps> DeviceOwner<O> {
         core::ptr::from_ref::<u8>(&self.0).cast_mut().cast()
     }
 
-    /// Whether `page` is in memory of this owner.
+    /// Whether the frame `number` is in memory of this owner.
     ///
     /// # Safety
     ///
-    /// `page` is a valid page of device memory that stays in use (locked, referenced or mapped)
-    /// during the call.
-    pub(super) unsafe fn owns(&self, page: NonNull<bindings::page>) -> bool {
-        // SAFETY: Each page of device memory has a pagemap, which stays while a page of it is in
-        // use.
-        let raw = unsafe { shims::dmirror_shim_page_pgmap(page.as_ptr()) };
-        // SAFETY: `raw` is valid, and `owner` never changes.
-        unsafe { (*raw).owner == self.as_raw() }
+    /// It is a frame of device memory whose page stays in use (locked, referenced or mapped) during
+    /// the call.
+    pub(super) unsafe fn owns(&self, number: usize) -> bool {
+        // SAFETY: By the safety requirements.
+        unsafe { self.pagemap(number) }.is_some()
     }
 
-    /// The pagemap of a device-private page and its place on the device, if it is one of this
+    /// The pagemap of a frame of private memory, and its place on the device, if it is one of this
     /// owner.
     ///
     /// # Safety
     ///
-    /// `page` is a valid device-private page that stays in use (locked, referenced or mapped) for
-    /// `'a`.
+    /// `number` is a frame of device-private memory whose page stays in use (locked, referenced or
+    /// mapped) for `'a`.
     pub(super) unsafe fn resolve<'a>(
         &self,
-        page: NonNull<bindings::page>,
+        number: usize,
     ) -> Option<(&'a Pagemap<O>, DeviceIndex)> {
         // SAFETY: By the safety requirements.
-        if !unsafe { self.owns(page) } {
-            return None;
-        }
-        // SAFETY: Each device-private page has a pagemap, which stays while a page of it is in use.
-        let raw = unsafe { shims::dmirror_shim_page_pgmap(page.as_ptr()) };
-        // SAFETY: By the invariant of `DeviceOwner` this is the pagemap of a `Pagemap<O>`.
+        let raw = unsafe { self.pagemap(number) }?;
+        // SAFETY: By the invariant of `DeviceOwner` this is the pagemap of a `Pagemap<O>`, which
+        // stays while a page of it is in use.
         let pagemap = unsafe { Pagemap::from_raw(raw) };
-        // SAFETY: The page is valid.
-        let number = unsafe { shims::dmirror_shim_page_to_pfn(page.as_ptr()) };
 
         Some((pagemap, pagemap.index_of(number)))
+    }
+
+    /// What C knows of the memory that the frame `number` is in, if it is of this owner.
+    ///
+    /// # Safety
+    ///
+    /// As for [`owns`](Self::owns).
+    unsafe fn pagemap(&self, number: usize) -> Option<*mut bindings::dev_pagemap> {
+        // SAFETY: A frame of device memory has a `struct page`.
+        let page = unsafe { shims::dmirror_shim_pfn_to_page(number) };
+        // SAFETY: Each page of device memory has a pagemap, which stays while a page of it is in
+        // use.
+        let raw = unsafe { shims::dmirror_shim_page_pgmap(page) };
+        // SAFETY: `raw` is valid, and `owner` never changes.
+        let owner = unsafe { (*raw).owner };
+
+        (owner == self.as_raw()).then_some(raw)
     }
 }
 
