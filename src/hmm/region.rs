@@ -56,7 +56,7 @@ impl Region {
 
         // SAFETY: Has no requirements.
         let unit = unsafe { bindings::memremap_compat_align() } as u64;
-        if start % unit != 0 || size % unit != 0 {
+        if start.checked_rem(unit) != Some(0) || size.checked_rem(unit) != Some(0) {
             return Err(EINVAL);
         }
         // SAFETY: Has no requirements.
