@@ -159,9 +159,13 @@ unsigned long dmirror_shim_alloc_kernel_pages(unsigned long count,
 	return alloc_pages_bulk(GFP_KERNEL_ACCOUNT | __GFP_NOWARN, count, pages);
 }
 
-struct page *dmirror_shim_alloc_movable_page(void)
+struct page *dmirror_shim_alloc_movable_page(bool wait)
 {
-	return alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN);
+	gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN;
+
+	if (!wait)
+		gfp = (gfp | __GFP_NOMEMALLOC) & ~__GFP_RECLAIM;
+	return alloc_page(gfp);
 }
 
 struct page *dmirror_shim_alloc_huge_page(unsigned int order, bool wait)
@@ -196,6 +200,11 @@ unsigned long dmirror_shim_task_size(const struct mm_struct *mm)
 bool dmirror_shim_vma_has_anon(const struct vm_area_struct *vma)
 {
 	return !!READ_ONCE(vma->anon_vma);
+}
+
+bool dmirror_shim_vma_is_random(const struct vm_area_struct *vma)
+{
+	return vma->vm_flags & VM_RAND_READ;
 }
 
 /*

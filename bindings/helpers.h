@@ -52,13 +52,14 @@ void dmirror_shim_device_folio_init(struct page *page, struct dev_pagemap *pgmap
 unsigned int dmirror_shim_device_folio_dissolve(struct page *page);
 unsigned long dmirror_shim_alloc_kernel_pages(unsigned long count,
 					      struct page **pages);
-struct page *dmirror_shim_alloc_movable_page(void);
+struct page *dmirror_shim_alloc_movable_page(bool wait);
 struct page *dmirror_shim_alloc_huge_page(unsigned int order, bool wait);
 void dmirror_shim_lock_page(struct page *page);
 void dmirror_shim_unlock_page(struct page *page);
 void dmirror_shim_put_page(struct page *page);
 unsigned long dmirror_shim_task_size(const struct mm_struct *mm);
 bool dmirror_shim_vma_has_anon(const struct vm_area_struct *vma);
+bool dmirror_shim_vma_is_random(const struct vm_area_struct *vma);
 unsigned long dmirror_shim_first_populated(struct mm_struct *mm,
 					   unsigned long addr,
 					   unsigned long end);

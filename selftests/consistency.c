@@ -135,6 +135,7 @@ TEST_F(consistency, write_through_second_file)
 /* One request over pages on both sides, with the first and with the last at home. */
 TEST_F(consistency, read_mixed)
 {
+	ASSERT_TRUE(alone(self->mem, NPAGES));
 	fill(self->mem, NPAGES, OTHER);
 	ASSERT_EQ(dev_take(self->fd, self->mem, NPAGES, self->buf), NPAGES);
 	self->mem[0]++;

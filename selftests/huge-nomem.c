@@ -76,6 +76,23 @@ TEST_F(huge, cpu_fault_without_huge_page)
 	EXPECT_TRUE(holds(self->mem, HUGE_PAGES, SEED));
 }
 
+/* The neighbours of a small page come only if there is memory at hand. */
+TEST_F(huge, cpu_fault_without_pages_at_hand)
+{
+	ASSERT_TRUE(set_up());
+	ASSERT_EQ(madvise(self->mem, HUGE, MADV_NOHUGEPAGE), 0);
+	fill(self->mem, HUGE_PAGES, SEED);
+	ASSERT_EQ(dev_take(self->fd, self->mem, HUGE_PAGES, scratch), HUGE_PAGES);
+	ASSERT_TRUE(fail_huge());
+	ASSERT_TRUE(write_file(DEBUGFS "fail_page_alloc/ignore-gfp-wait", "Y"));
+	ASSERT_TRUE(write_file(DEBUGFS "fail_page_alloc/min-order", "0"));
+	EXPECT_TRUE(touches_a_page(self->mem));
+	EXPECT_TRUE(allow_huge());
+	EXPECT_EQ(count_on_device(self->fd, self->mem, HUGE_PAGES), HUGE_PAGES - 1);
+	EXPECT_TRUE(all_at(self->fd, self->mem + PART_AT * PAGE, 1, AT_SYSTEM));
+	EXPECT_TRUE(holds(self->mem, HUGE_PAGES, SEED));
+}
+
 /* The other process's page table must follow. */
 TEST_F(huge, cpu_fault_without_huge_page_of_a_child)
 {

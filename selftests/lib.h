@@ -133,6 +133,12 @@ static inline void *map_pages(size_t npages)
 	return mem;
 }
 
+/* From now on a fault of the CPU on a device page brings home no neighbours with it. */
+static inline bool alone(void *mem, size_t npages)
+{
+	return !madvise(mem, npages * PAGE, MADV_RANDOM);
+}
+
 /* The word @i of a range filled from @seed: different in each page, and seldom zero. */
 static inline uint64_t word_of(uint64_t seed, size_t i)
 {

@@ -82,6 +82,7 @@ TEST_F(onewalk, own_device_page)
 
 TEST_F(onewalk, other_device_page)
 {
+	ASSERT_TRUE(alone(self->mem, NPAGES));
 	fill(self->mem, NPAGES, SEED);
 	ASSERT_EQ(dev_take(self->other, self->mem, NPAGES, scratch), NPAGES);
 	EXPECT_TRUE(takes(self->fd, variant->write, self->mem, NPAGES, NPAGES, NPAGES));
@@ -92,6 +93,7 @@ TEST_F(onewalk, other_device_page)
 /* One page of each device in turn: only the other's come by way of a fault. */
 TEST_F(onewalk, pages_of_both_devices)
 {
+	ASSERT_TRUE(alone(self->mem, NPAGES));
 	fill(self->mem, NPAGES, SEED);
 	for (size_t i = 0; i < NPAGES; i++) {
 		int fd = i % 2 ? self->other : self->fd;
@@ -232,6 +234,7 @@ TEST_F_TIMEOUT(onewalk, many_pages, TIMEOUT)
 
 	ASSERT_NE(area, MAP_FAILED);
 	ASSERT_EQ(madvise(area, 4 * HUGE, MADV_NOHUGEPAGE), 0);
+	ASSERT_TRUE(alone(area, 4 * HUGE_PAGES));
 	fill(mem, npages, SEED);
 	for (size_t i = 0; i < npages; i += 16) {
 		/* 3 pages in swap, 3 on the other device, 2 on this one. */
@@ -264,6 +267,7 @@ TEST_F(onewalk, again)
 /* What a fault is for: the access that follows finds the pages, whatever they were. */
 TEST_F(onewalk, no_miss_after_it)
 {
+	ASSERT_TRUE(alone(self->mem, NPAGES));
 	fill(self->mem, 6, SEED);
 	ASSERT_TRUE(swap_out(self->mem, 2));
 	ASSERT_EQ(dev_take(self->other, self->mem + 2 * PAGE, 2, scratch), 2);

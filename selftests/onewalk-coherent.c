@@ -121,6 +121,7 @@ TEST_F(onewalk, swapped_out)
 /* A page that no CPU can use has to come, by way of system memory. */
 TEST_F(onewalk, private_page_of_another_device)
 {
+	ASSERT_TRUE(alone(self->mem, NPAGES));
 	fill(self->mem, NPAGES, SEED);
 	ASSERT_EQ(dev_take(self->private, self->mem, NPAGES, scratch), NPAGES);
 	EXPECT_TRUE(takes(self->fd, variant->write, self->mem, NPAGES, NPAGES, NPAGES));

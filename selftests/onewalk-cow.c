@@ -159,6 +159,7 @@ TEST_F(onewalk, own_device_page)
 	struct share share = share_of(self->mem, variant->write);
 	struct child child;
 
+	ASSERT_TRUE(alone(self->mem, NPAGES));
 	fill(self->mem, NPAGES, SEED);
 	ASSERT_EQ(dev_take(self->fd, self->mem, NPAGES, scratch), NPAGES);
 	ASSERT_TRUE(start_child(&child, still_holds, &share));
@@ -177,6 +178,7 @@ TEST_F(onewalk, own_device_page_by_the_child)
 	struct share share = share_of(self->mem, variant->write);
 	struct child child;
 
+	ASSERT_TRUE(alone(self->mem, NPAGES));
 	fill(self->mem, NPAGES, SEED);
 	ASSERT_EQ(dev_take(self->fd, self->mem, NPAGES, scratch), NPAGES);
 	share.faults *= 2;
@@ -189,6 +191,7 @@ TEST_F(onewalk, own_device_page_by_the_child)
 /* Read-only on the device by mprotect(), and by then nobody's but the parent's. */
 TEST_F(onewalk, own_device_page_protected)
 {
+	ASSERT_TRUE(alone(self->mem, NPAGES));
 	fill(self->mem, NPAGES, SEED);
 	ASSERT_EQ(dev_take(self->fd, self->mem, NPAGES, scratch), NPAGES);
 	ASSERT_EQ(mprotect(self->mem, NPAGES * PAGE, PROT_READ), 0);
@@ -206,6 +209,7 @@ TEST_F(onewalk, other_device_page)
 	struct share share = share_of(self->mem, variant->write);
 	struct child child;
 
+	ASSERT_TRUE(alone(self->mem, NPAGES));
 	fill(self->mem, NPAGES, SEED);
 	ASSERT_EQ(dev_take(self->other, self->mem, NPAGES, scratch), NPAGES);
 	ASSERT_TRUE(start_child(&child, still_holds, &share));

@@ -104,7 +104,8 @@ static bool set_up(struct mix *mix)
 {
 	mix->area = map_huge(3);
 	if (mix->area == MAP_FAILED || madvise(mix->area, HUGE, MADV_NOHUGEPAGE) ||
-	    madvise(mix->area + 2 * HUGE, HUGE, MADV_NOHUGEPAGE))
+	    madvise(mix->area + 2 * HUGE, HUGE, MADV_NOHUGEPAGE) ||
+	    !alone(mix->area, 3 * HUGE_PAGES))
 		return false;
 	mix->mem = mix->area + HUGE - SMALL * PAGE;
 	return open_files(mix) && make_pages(mix, true) &&

@@ -161,6 +161,7 @@ TEST_F(onewalk, write_protected_on_device)
 {
 	struct uffd uffd;
 
+	ASSERT_TRUE(alone(self->mem, NPAGES));
 	fill(self->mem, NPAGES, SEED);
 	ASSERT_TRUE(uffd_open(&uffd, UFFD_FEATURE_PAGEFAULT_FLAG_WP, self->mem, SEED));
 	ASSERT_TRUE(uffd_register(&uffd, self->mem, NPAGES, UFFDIO_REGISTER_MODE_WP));

@@ -215,6 +215,7 @@ TEST_F_TIMEOUT(release, beside_a_user, TIMEOUT)
 	bool stays = variant->unit == 2;	/* else it comes home for the pipe */
 	pid_t child;
 
+	ASSERT_TRUE(alone(self->mem, NPAGES));
 	ASSERT_GE(other, 0);
 	ASSERT_EQ(pipe(pipes), 0);
 	child = fork();

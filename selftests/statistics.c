@@ -143,6 +143,7 @@ TEST_F(statistics, batches)
 
 TEST_F(statistics, faults_of_the_cpu)
 {
+	ASSERT_TRUE(alone(self->mem, NPAGES));
 	ASSERT_EQ(dev_take(self->fd, self->mem, NPAGES, scratch), NPAGES);
 	self->before = read_all(variant->unit);
 	ASSERT_TRUE(holds(self->mem, 3, SEED));
@@ -151,6 +152,24 @@ TEST_F(statistics, faults_of_the_cpu)
 	else
 		EXPECT_CHANGES([PAGES] = -3, [FREE] = 3, [CPU_FAULTS] = 3,
 			       [SYS_BATCHES] = 3, [SYS_MOVED] = 3);
+}
+
+/* The neighbours that come along are counted as moved, not as faults. */
+TEST_F(statistics, faults_of_the_cpu_with_neighbours)
+{
+	char *area = map_pages(32), *mem;
+
+	ASSERT_NE(area, MAP_FAILED);
+	mem = (char *)(((uintptr_t)area + 16 * PAGE - 1) & -(16 * PAGE));
+	ASSERT_EQ(dev_take(self->fd, mem, 16, scratch), 16);
+	self->before = read_all(variant->unit);
+	ASSERT_TRUE(is_zero(mem, 16));
+	if (variant->at == AT_COHERENT)
+		EXPECT_CHANGES();
+	else
+		EXPECT_CHANGES([PAGES] = -16, [FREE] = 16, [CPU_FAULTS] = 1,
+			       [SYS_BATCHES] = 1, [SYS_MOVED] = 16);
+	ASSERT_EQ(munmap(area, 32 * PAGE), 0);
 }
 
 /* Of the device, which finds them the second time. */

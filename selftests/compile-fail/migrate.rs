@@ -134,5 +134,5 @@ fn page_of_contents(contents: &Contents) {
 
 // The way home may begin only where mm, or this folder, has collected pages of the device.
 fn collect_without_lock() {
-    use crate::hmm::home::evict; //~ E0603
+    use crate::hmm::evict::evict; //~ E0603
 }

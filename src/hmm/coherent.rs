@@ -20,7 +20,7 @@
 //! C header: [`include/linux/memremap.h`](srctree/include/linux/memremap.h)
 
 use super::{
-    home::evict,
+    evict::evict,
     page::{
         LockedPage,
         SourcePage, //

@@ -3,10 +3,10 @@
 //! The way home: pages of the device move back to system memory.
 //!
 //! Because the device asks for it ([`bring_home`]), because the CPU touches a page
-//! ([`serve_fault`]), or because the memory goes away ([`evict`]).
+//! ([`serve_fault`]), or because the memory goes away ([`evict`](super::evict::evict)).
 
 use super::{
-    batch::Pages,
+    frame::DeviceIndex,
     migrate::{
         Collected,
         MigrateBuffer,
@@ -14,38 +14,29 @@ use super::{
         Source,
         WORDS_PER_PAGE, //
     },
+    mm::is_random,
     outcome::Outcome,
-    page::{
-        order_at,
-        SystemTarget, //
-    },
+    page::SystemTarget,
     pagemap::{
         DeviceOwner,
         PagemapOps, //
     },
     range::{
         PageRange,
-        BLOCK_ORDER,
-        BLOCK_PAGES,
-        BLOCK_SIZE, //
+        BLOCK_PAGES, //
     },
     walk::SUPPORTED, //
 };
 use crate::bindings as shims;
-use core::ops::Range;
 use kernel::{
     bindings,
+    mm::virt::VmaRef,
     page::PAGE_SIZE,
-    pr_err_once,
-    prelude::*,
-    time::{
-        delay::fsleep,
-        Delta, //
-    }, //
+    prelude::*, //
 };
 
-/// How long to wait before pages are tried again that somebody else has locked.
-const RETRY: Delta = Delta::from_millis(10);
+/// How many pages at most a fault of the CPU on one page brings home. A power of two.
+const AROUND: usize = 16;
 
 /// Brings the device pages of a batch home, into `pages`, and adds to `outcome` what has become of
 /// them. Those for which there is no page stay.
@@ -54,8 +45,18 @@ const RETRY: Delta = Delta::from_millis(10);
 ///
 /// That of the first page whose contents the driver could not copy; it stays, the others move.
 pub(crate) fn bring_home<O: PagemapOps>(
-    mut collected: Collected<'_, O>,
+    collected: Collected<'_, O>,
     pages: &mut HomePages,
+    outcome: &mut Outcome,
+) -> Result {
+    bring_home_into(collected, |size, _| pages.take(size), outcome)
+}
+
+/// The same, into what `choose` chooses: it gets the number of small pages that each is as large as,
+/// and the place of those in private memory. It must not wait for memory.
+fn bring_home_into<O: PagemapOps>(
+    mut collected: Collected<'_, O>,
+    mut choose: impl FnMut(usize, Option<DeviceIndex>) -> Option<SystemTarget>,
     outcome: &mut Outcome,
 ) -> Result {
     let (mut result, mut unwanted) = (Ok(()), 0);
@@ -64,11 +65,11 @@ pub(crate) fn bring_home<O: PagemapOps>(
         let (mut target, copied);
         match source {
             Source::Device(ops, index) => {
-                target = pages.take(size)?;
+                target = choose(size, Some(index))?;
                 copied = ops.copy_to_system(index, &mut target);
             }
             Source::Coherent(page) => {
-                target = pages.take(size)?;
+                target = choose(size, None)?;
                 target.copy_from_page(&page);
                 copied = Ok(());
             }
@@ -130,7 +131,7 @@ impl HomePages {
     }
 
     /// The same, with an effort if it may `wait`.
-    fn try_huge(&mut self, wait: bool) {
+    pub(super) fn try_huge(&mut self, wait: bool) {
         if self.huge.is_none() {
             self.huge = SystemTarget::new_huge(wait).ok();
         }
@@ -201,7 +202,8 @@ pub(super) fn serve_fault<O: PagemapOps>(fault: &Fault<'_, O>) -> bindings::vm_f
 }
 
 /// A huge page comes whole, if there is a huge page of system memory at hand. Else it is split, and
-/// one small page comes.
+/// one small page comes. With a small one come those of its neighbours for which there is memory at
+/// hand.
 fn try_serve<O: PagemapOps>(fault: &Fault<'_, O>, outcome: &mut Outcome) -> Result {
     let mut pages = HomePages::new();
 
@@ -210,11 +212,28 @@ fn try_serve<O: PagemapOps>(fault: &Fault<'_, O>, outcome: &mut Outcome) -> Resu
         // whole or not at all: then the CPU would fault again and again.
         pages.try_huge(!SUPPORTED);
         if let (true, Ok(mut buffer)) = (pages.has_huge(), MigrateBuffer::new(BLOCK_PAGES)) {
-            return fault.bring_home(BLOCK_SIZE, buffer.words(), &mut pages, outcome);
+            let collected = fault.collect(fault.around(BLOCK_PAGES)?, true, buffer.words())?;
+            return bring_home(collected, &mut pages, outcome);
         }
     }
     pages.fill(1)?;
-    fault.bring_home(PAGE_SIZE, &mut [0; WORDS_PER_PAGE], &mut pages, outcome)
+
+    let mut buffer = [0; AROUND * WORDS_PER_PAGE];
+    if !fault.is_huge() && !fault.is_random() {
+        let collected = fault.collect(fault.around(AROUND)?, false, &mut buffer);
+        let faulted = fault.place();
+        let choose = |size, place| match place == faulted {
+            true => pages.take(size),
+            false => SystemTarget::at_hand().ok(),
+        };
+        // What is wrong may be so with a neighbour only.
+        if collected.is_ok_and(|pages| bring_home_into(pages, choose, outcome).is_ok()) {
+            return Ok(());
+        }
+        pages.fill(1)?;
+    }
+    let collected = fault.collect(fault.around(1)?, false, &mut buffer)?;
+    bring_home(collected, &mut pages, outcome)
 }
 
 impl<O: PagemapOps> Fault<'_, O> {
@@ -224,86 +243,56 @@ impl<O: PagemapOps> Fault<'_, O> {
         self.vmf.pte.is_null()
     }
 
-    /// Brings home what is in the `size` bytes around the address of the fault, into `pages`.
-    fn bring_home(
-        &self,
-        size: usize,
-        buffer: &mut [usize],
-        pages: &mut HomePages,
-        outcome: &mut Outcome,
-    ) -> Result {
-        let place = &self.vmf.__bindgen_anon_1;
-        let start = place.address - place.address % size;
-        let range = PageRange::new(start as u64, (size / PAGE_SIZE) as u64, usize::MAX)?;
+    /// Whether the process has said that it touches pages here and there.
+    fn is_random(&self) -> bool {
+        is_random(self.vma())
+    }
 
+    fn vma(&self) -> &VmaRef {
+        // SAFETY: By the type invariant the VMA is that of the fault, and the mmap lock is held.
+        unsafe { VmaRef::from_raw(self.vmf.__bindgen_anon_1.vma) }
+    }
+
+    /// The place of the page, if it is not a part of a huge one.
+    fn place(&self) -> Option<DeviceIndex> {
+        // SAFETY: By the type invariant the page is valid.
+        let number = unsafe { shims::dmirror_shim_page_to_pfn(self.vmf.page) };
+        // SAFETY: By the type invariant it is device-private, and referenced.
+        unsafe { self.owner.resolve(number) }.map(|(_, place)| place)
+    }
+
+    /// The page at the address of the fault, with its neighbours in the VMA: those of the same
+    /// `pages`, a power of two.
+    fn around(&self, pages: usize) -> Result<PageRange> {
+        let (size, vma) = (pages * PAGE_SIZE, self.vma());
+        let address = self.vmf.__bindgen_anon_1.address;
+        let start = address - address % size;
+
+        PageRange::new(start as u64, pages as u64, usize::MAX)?
+            .clamp(vma.start(), vma.end())
+            .ok_or(EFAULT)
+    }
+
+    /// Collects what is on the device in `range`, which is around the fault; with `whole`, in one
+    /// piece.
+    fn collect<'a>(
+        &'a self,
+        range: PageRange,
+        whole: bool,
+        buffer: &'a mut [usize],
+    ) -> Result<Collected<'a, O>> {
         // SAFETY: By the type invariant the VMA is that of the fault, the mmap lock is held, and the
         // page is locked and referenced.
-        let collected = unsafe {
+        unsafe {
             Collected::setup(
-                place.vma,
+                self.vmf.__bindgen_anon_1.vma,
                 range,
                 Select::Device,
-                pages.has_huge(),
+                whole,
                 self.owner,
                 buffer,
                 self.vmf.page,
             )
-        }?;
-        bring_home(collected, pages, outcome)
-    }
-}
-
-/// Brings all pages of the device memory `frames` home, trying again until none is left in use, as
-/// `in_use` counts them.
-///
-/// A page may be locked or under migration by others for a while; one of coherent memory may also
-/// be in use by I/O, for as long as that takes. Without memory this waits for memory: there is no
-/// other place for the data. A huge page waits for a huge page: by its place on the device mm cannot
-/// split it.
-///
-/// # Safety
-///
-/// `frames` are those of registered memory of the device `owner`, from the start of a block on, and
-/// no page of it is taken into use any more.
-pub(super) unsafe fn evict<O: PagemapOps>(
-    owner: &DeviceOwner<O>,
-    frames: Range<usize>,
-    in_use: impl Fn() -> usize,
-) {
-    let mut home = HomePages::new();
-
-    while in_use() > 0 {
-        let Ok(mut buffer) = MigrateBuffer::new(BLOCK_PAGES) else {
-            fsleep(RETRY);
-            continue;
-        };
-        for first in frames.clone().step_by(BLOCK_PAGES) {
-            let count = (frames.end - first).min(BLOCK_PAGES);
-            // If the answer is out of date, what is collected finds no target, and stays for the next
-            // time.
-            // SAFETY: The frames of registered memory have a `struct page`.
-            let filled = if unsafe { order_at(first) } == BLOCK_ORDER {
-                home.try_huge(true);
-                home.has_huge()
-            } else {
-                home.fill(count.min(in_use())).is_ok()
-            };
-            let (true, Ok((src, dst))) = (filled, buffer.arrays(count)) else {
-                continue;
-            };
-            src.fill(0);
-            // SAFETY: By the safety requirements; `src` has room for all. It always succeeds.
-            unsafe { shims::migrate_device_range(src.as_mut_ptr(), first, count) };
-            // SAFETY: That has collected the pages in use into `src`; `dst` is all zeroes.
-            let pages = unsafe { Pages::of_device(src, dst) };
-            let collected = Collected::new(pages, owner);
-
-            if let Err(error) = bring_home(collected, &mut home, &mut Outcome::default()) {
-                pr_err_once!("cannot copy a page home, trying again: {error:?}\n");
-            }
-        }
-        if in_use() > 0 {
-            fsleep(RETRY);
         }
     }
 }

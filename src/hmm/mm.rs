@@ -137,6 +137,12 @@ pub(crate) fn has_anonymous_pages(vma: &VmaRef) -> bool {
     unsafe { shims::dmirror_shim_vma_has_anon(vma.as_ptr()) }
 }
 
+/// Whether the process has said that it touches the pages of `vma` in no order (`MADV_RANDOM`).
+pub(super) fn is_random(vma: &VmaRef) -> bool {
+    // SAFETY: `vma` is a valid VMA since it is a reference, and the mmap lock is held.
+    unsafe { shims::dmirror_shim_vma_is_random(vma.as_ptr()) }
+}
+
 /// Whether `vma` may have huge pages: neither the process nor the area has said that it shall not.
 pub(super) fn may_be_huge(vma: &VmaRef) -> bool {
     // SAFETY: `vma` is a valid VMA since it is a reference, and its mm lives.

@@ -78,6 +78,7 @@
 
 mod batch;
 pub(crate) mod coherent;
+mod evict;
 pub(crate) mod exclusive;
 pub(crate) mod frame;
 pub(crate) mod free;

@@ -107,8 +107,21 @@ impl SystemTarget {
     ///
     /// [`ENOMEM`].
     pub(super) fn new() -> Result<Self> {
-        // SAFETY: May be called wherever it is allowed to sleep.
-        let page = unsafe { shims::dmirror_shim_alloc_movable_page() };
+        Self::small(true)
+    }
+
+    /// The same, but only of memory that is at hand. Does not wait for anything.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(super) fn at_hand() -> Result<Self> {
+        Self::small(false)
+    }
+
+    fn small(wait: bool) -> Result<Self> {
+        // SAFETY: May be called wherever it is allowed to sleep or, without `wait`, anywhere.
+        let page = unsafe { shims::dmirror_shim_alloc_movable_page(wait) };
         // INVARIANT: The folio is new, and the reference of the allocation is ours.
         Ok(Self {
             page: NonNull::new(page).ok_or(ENOMEM)?,

@@ -17,13 +17,13 @@
 //! C header: [`include/linux/memremap.h`](srctree/include/linux/memremap.h)
 
 use super::{
+    evict::evict,
     frame::DeviceIndex,
     free::{
         FreeBlock,
         FreePage, //
     },
     home::{
-        evict,
         serve_fault,
         Fault, //
     },
