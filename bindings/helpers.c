@@ -159,13 +159,21 @@ unsigned long dmirror_shim_alloc_kernel_pages(unsigned long count,
 	return alloc_pages_bulk(GFP_KERNEL_ACCOUNT | __GFP_NOWARN, count, pages);
 }
 
-struct page *dmirror_shim_alloc_movable_page(bool wait)
+/* Those of a process that has a memory policy one at a time: bulk ignores it. */
+unsigned long dmirror_shim_alloc_movable_pages(unsigned long count,
+					       struct page **pages, bool wait)
 {
 	gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN;
 
 	if (!wait)
 		gfp = (gfp | __GFP_NOMEMALLOC) & ~__GFP_RECLAIM;
-	return alloc_page(gfp);
+#ifdef CONFIG_NUMA
+	if (current->mempolicy) {
+		pages[0] = alloc_page(gfp);
+		return !!pages[0];
+	}
+#endif
+	return alloc_pages_bulk(gfp, count, pages);
 }
 
 struct page *dmirror_shim_alloc_huge_page(unsigned int order, bool wait)

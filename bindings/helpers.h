@@ -52,7 +52,8 @@ void dmirror_shim_device_folio_init(struct page *page, struct dev_pagemap *pgmap
 unsigned int dmirror_shim_device_folio_dissolve(struct page *page);
 unsigned long dmirror_shim_alloc_kernel_pages(unsigned long count,
 					      struct page **pages);
-struct page *dmirror_shim_alloc_movable_page(bool wait);
+unsigned long dmirror_shim_alloc_movable_pages(unsigned long count,
+					       struct page **pages, bool wait);
 struct page *dmirror_shim_alloc_huge_page(unsigned int order, bool wait);
 void dmirror_shim_lock_page(struct page *page);
 void dmirror_shim_unlock_page(struct page *page);

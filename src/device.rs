@@ -11,8 +11,8 @@ use crate::{
     hmm::{
         coherent::CoherentMemory,
         frame::DeviceIndex,
+        fresh::Contents,
         migrate::Select,
-        page::Contents,
         pagemap::DeviceOwner, //
     },
     memory::{

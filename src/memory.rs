@@ -17,13 +17,13 @@ use crate::{
     hmm::{
         frame::DeviceIndex,
         free::FreePage,
-        killable::lock_killable,
-        outcome::Outcome,
-        page::{
+        fresh::{
             Contents,
-            LockedPage,
             SystemTarget, //
         },
+        killable::lock_killable,
+        outcome::Outcome,
+        page::LockedPage,
         pagemap::{
             DeviceOwner,
             Pagemap,

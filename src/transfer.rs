@@ -9,6 +9,7 @@ use crate::{
     },
     device::DeviceMemory,
     hmm::{
+        fresh::Contents,
         home::{
             bring_home,
             HomePages, //
@@ -28,10 +29,7 @@ use crate::{
             killed, //
         },
         outcome::Outcome,
-        page::{
-            Contents,
-            LockedPage, //
-        },
+        page::LockedPage,
         range::{
             PageRange,
             BLOCK_PAGES, //

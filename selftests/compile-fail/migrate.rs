@@ -3,6 +3,7 @@
 //! Misuse of a migration: `Collected`, `Committed`, and the pages that go into it.
 
 use crate::hmm::{
+    fresh::Contents,
     migrate::{
         Collected,
         MigrateBuffer,
@@ -11,10 +12,7 @@ use crate::hmm::{
     },
     mm::MmapRead,
     notifier::Active,
-    page::{
-        Contents,
-        LockedPage, //
-    },
+    page::LockedPage,
     pagemap::{
         DeviceOwner,
         PagemapOps, //

@@ -130,6 +130,15 @@ impl<'a> Pages<'a> {
             .sum()
     }
 
+    /// How many pages have been collected, huge ones as one.
+    pub(super) fn pages(&self) -> usize {
+        let entries = self.src.iter().map(|&src| MigratePfn::new(src));
+
+        entries
+            .filter(|src| src.migrates() && src.number().is_some())
+            .count()
+    }
+
     /// What has become of the pages, once committed; until then nothing has moved.
     pub(super) fn outcome(&self) -> Outcome {
         let (collected, moved) = match self.committed {

@@ -7,6 +7,7 @@
 
 use super::{
     frame::DeviceIndex,
+    fresh::SystemTarget,
     migrate::{
         Collected,
         MigrateBuffer,
@@ -16,7 +17,6 @@ use super::{
     },
     mm::is_random,
     outcome::Outcome,
-    page::SystemTarget,
     pagemap::{
         DeviceOwner,
         PagemapOps, //
@@ -117,12 +117,21 @@ impl HomePages {
             self.one = Some(SystemTarget::new()?);
         }
         let others = count.saturating_sub(1);
-        self.small
-            .reserve(others.saturating_sub(self.small.len()), GFP_KERNEL_ACCOUNT)?;
-        while self.small.len() < others {
-            self.small.push(SystemTarget::new()?, GFP_KERNEL_ACCOUNT)?;
-        }
-        Ok(())
+        self.reserve(others)?;
+        SystemTarget::fill(&mut self.small, others, true)
+    }
+
+    /// Makes room for `count` small pages, beside the first.
+    fn reserve(&mut self, count: usize) -> Result {
+        let more = count.saturating_sub(self.small.len());
+
+        Ok(self.small.reserve(more, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    /// Allocates `count` small pages beside the first, for which there must be room, or what is at
+    /// hand of them. Does not wait.
+    fn fill_at_hand(&mut self, count: usize) {
+        let _ = SystemTarget::fill(&mut self.small, count, false);
     }
 
     /// Allocates a huge page, if there is none already and one is at hand.
@@ -219,15 +228,19 @@ fn try_serve<O: PagemapOps>(fault: &Fault<'_, O>, outcome: &mut Outcome) -> Resu
     pages.fill(1)?;
 
     let mut buffer = [0; AROUND * WORDS_PER_PAGE];
-    if !fault.is_huge() && !fault.is_random() {
+    if !fault.is_huge() && !fault.is_random() && pages.reserve(AROUND).is_ok() {
+        // What goes wrong here may do so because of a neighbour.
         let collected = fault.collect(fault.around(AROUND)?, false, &mut buffer);
-        let faulted = fault.place();
-        let choose = |size, place| match place == faulted {
-            true => pages.take(size),
-            false => SystemTarget::at_hand().ok(),
-        };
-        // What is wrong may be so with a neighbour only.
-        if collected.is_ok_and(|pages| bring_home_into(pages, choose, outcome).is_ok()) {
+        let served = collected.and_then(|collected| {
+            let faulted = fault.place();
+            pages.fill_at_hand(collected.pages().saturating_sub(1));
+            let choose = |_, place| match place == faulted {
+                true => pages.one.take(),
+                false => pages.small.pop(),
+            };
+            bring_home_into(collected, choose, outcome)
+        });
+        if served.is_ok() {
             return Ok(());
         }
         pages.fill(1)?;

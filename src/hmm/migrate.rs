@@ -271,6 +271,11 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
         Ok(Self { pages, owner })
     }
 
+    /// How many pages have been collected, huge ones as one.
+    pub(super) fn pages(&self) -> usize {
+        self.pages.pages()
+    }
+
     /// Asks for a target for each page that can move, and each hole: `choose` gets the number of
     /// small pages that it is as large as, 1 or [`BLOCK_PAGES`], and where it comes from, and returns
     /// the page that shall take its place, filled and of the same size, or `None` to leave it.

@@ -82,6 +82,7 @@ mod evict;
 pub(crate) mod exclusive;
 pub(crate) mod frame;
 pub(crate) mod free;
+pub(crate) mod fresh;
 pub(crate) mod home;
 pub(crate) mod killable;
 mod kind;

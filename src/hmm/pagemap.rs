@@ -23,6 +23,7 @@ use super::{
         FreeBlock,
         FreePage, //
     },
+    fresh::SystemTarget,
     home::{
         serve_fault,
         Fault, //
@@ -30,8 +31,7 @@ use super::{
     outcome::Outcome,
     page::{
         order_at,
-        LockedPage,
-        SystemTarget, //
+        LockedPage, //
     },
     range::{
         BLOCK_ORDER,
