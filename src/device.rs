@@ -132,6 +132,15 @@ impl DeviceMemory {
         matches!(self, Self::Private(_))
     }
 
+    /// Whether the page `index` of private memory is a part of a huge one. It may be out of date at
+    /// once.
+    pub(crate) fn is_huge(&self, index: DeviceIndex) -> bool {
+        match self {
+            Self::Private(memory) => memory.is_huge(index),
+            Self::Coherent(..) => false,
+        }
+    }
+
     /// Sets a block aside for a huge page: see [`PrivateMemory::set_aside`]. Coherent memory has none.
     pub(crate) fn set_aside(&self) -> Option<Spare<'_>> {
         match self {

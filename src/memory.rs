@@ -181,6 +181,15 @@ impl PrivateMemory {
         chunk.ops().with_contents(index, access)
     }
 
+    /// Whether the page `index` is a part of a huge one. It may be out of date at once.
+    pub(crate) fn is_huge(&self, index: DeviceIndex) -> bool {
+        let chunk = self.chunks.get(index.number() / CHUNK_PAGES);
+
+        chunk
+            .and_then(|chunk| chunk.as_ref())
+            .is_some_and(|chunk| chunk.is_huge(index))
+    }
+
     fn chunks(&self) -> impl Iterator<Item = &Pagemap<Chunk>> {
         self.chunks
             .iter()

@@ -33,7 +33,8 @@ use crate::{
         range::{
             PageRange,
             BLOCK_PAGES, //
-        }, //
+        },
+        table::Target, //
     },
     ioctl::{
         Progress,
@@ -344,6 +345,8 @@ struct Home<'a> {
     huge_pages: &'a HugePages,
     pages: HomePages,
     buffer: MigrateBuffer,
+    /// The address of a block that was taken for a huge page, and is none.
+    small: Option<usize>,
 }
 
 impl<'a> Home<'a> {
@@ -357,6 +360,7 @@ impl<'a> Home<'a> {
             huge_pages,
             pages: HomePages::new(),
             buffer: MigrateBuffer::new(pages)?,
+            small: None,
         })
     }
 
@@ -374,10 +378,16 @@ impl<'a> Home<'a> {
             return Err(EINTR);
         }
         let (block, _) = range.split_block();
-        self.pages.fill(block.pages())?;
         let may_be_huge = block.is_block() && memory.has_huge_pages();
         if may_be_huge && !self.pages.has_huge() && self.huge_pages.may_allocate() {
             self.pages.fill_huge();
+        }
+        // A huge page needs no small ones. The device may be wrong: then again, with small ones.
+        let is_huge = self.pages.has_huge()
+            && self.small != Some(block.start())
+            && is_huge(active, memory, block);
+        if !is_huge {
+            self.pages.fill(block.pages())?;
         }
 
         let mut mmap = active.mmap_read()?;
@@ -395,6 +405,10 @@ impl<'a> Home<'a> {
                     memory.statistics().to_system.add(outcome);
                     progress.pages += outcome.moved;
                     result?;
+                    if is_huge && outcome.moved == 0 {
+                        self.small = Some(block.start());
+                        return Ok(Some(range));
+                    }
                 }
                 // Others changed it meanwhile: again.
                 Err(error) if error == EAGAIN => return Ok(Some(range)),
@@ -410,5 +424,16 @@ impl<'a> Home<'a> {
             None => area_end,
         };
         Ok(rest.clamp(next, rest.end()))
+    }
+}
+
+/// Whether the device has one huge page at the start of `block`, as far as it knows.
+fn is_huge(active: &mut Space<'_>, memory: &DeviceMemory, block: PageRange) -> bool {
+    let table = active.lock();
+    let first = table.run(block).next();
+
+    match first.map(|page| page.target()) {
+        Some(Target::Device(index)) => memory.is_huge(index),
+        _ => false,
     }
 }
