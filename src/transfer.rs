@@ -21,13 +21,13 @@ use crate::{
         },
         migrate::{
             MigrateBuffer,
-            Select,
             Source, //
         },
         mm::{
             has_anonymous_pages,
             killed, //
         },
+        notifier::Validated,
         outcome::Outcome,
         page::LockedPage,
         range::{
@@ -48,12 +48,10 @@ use crate::{
         HugePages,
         Space, //
     },
+    patience::Patience,
 };
 use kernel::{
-    mm::virt::{
-        flags,
-        VmaRef, //
-    },
+    mm::virt::VmaRef,
     page::PAGE_SIZE,
     prelude::*, //
 };
@@ -92,16 +90,10 @@ pub(crate) fn to_device(
         }
         arrivals.make_room(block)?;
         arrivals.fill(block)?;
-        block_to_device(active, memory, block, &mut arrivals, &mut buffer)?;
-
-        // Learn where the pages are now, like everyone else: they may have changed again.
-        let mut reserve = Reserve::new()?;
-        look(active, memory, block, &mut pfns, |found| {
-            found.publish(&mut reserve, |_, page| is_on_device(page))
-        })?;
+        block_to_device(active, memory, block, &mut arrivals, &mut pfns, &mut buffer)?;
 
         if !missing {
-            let copied = read_back(active, memory, request, block)?;
+            let copied = read_moved(active, memory, request, block, &mut pfns)?;
             progress.pages += copied;
             missing = copied < block.pages();
         }
@@ -220,38 +212,66 @@ impl<'m> Arrivals<'m> {
     }
 }
 
-/// Moves what can be moved of one block; `arrivals` has been filled for it.
+/// Moves what can be moved of one block, and enters it into the page table of the device;
+/// `arrivals` has been filled for it.
 fn block_to_device(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
     block: PageRange,
     arrivals: &mut Arrivals<'_>,
+    pfns: &mut PfnBuffer,
     buffer: &mut MigrateBuffer,
 ) -> Result {
-    let mut mmap = active.mmap_read()?;
+    let mut patience = Patience::new();
     let mut rest = Some(block);
 
     while let Some(range) = rest {
-        let vma = mmap.vma_at(range.start()).ok_or(EINVAL)?;
-        if vma.flags() & flags::READ == 0 {
-            return Err(EINVAL);
-        }
-        let (piece, after) = range.split_at(vma.end());
-        rest = after;
-
-        let (whole, owner) = (arrivals.has_huge(), memory.owner());
-        let mut collected = match mmap.migrate(piece, Select::System, whole, owner, buffer) {
-            // Somebody else changes the very same pages: they stay where they are.
-            Err(error) if error == EAGAIN => continue,
-            collected => collected?,
+        let mut reserve = Reserve::new()?;
+        let mut batch = match active.collect(range, arrivals.has_huge(), pfns, buffer) {
+            // Somebody else changes the very same pages.
+            Err(error) if error == EAGAIN => {
+                patience.again()?;
+                continue;
+            }
+            batch => batch?,
         };
-        collected.offer(arrivals.targets());
-        memory
-            .statistics()
-            .to_device
-            .add(collected.commit().outcome());
+        rest = batch.rest();
+        batch.offer(arrivals.targets());
+        let (outcome, _) = batch.finish(|found| enter(found, &mut reserve));
+
+        memory.statistics().to_device.add(outcome);
     }
     Ok(())
+}
+
+/// Copies the pages of `block` to the caller's buffer, up to the first that is not on the device.
+/// Returns how many.
+///
+/// # Errors
+///
+/// Those of [`read_back`].
+fn read_moved(
+    active: &mut Space<'_>,
+    memory: &DeviceMemory,
+    request: &Request,
+    block: PageRange,
+    pfns: &mut PfnBuffer,
+) -> Result<usize> {
+    let copied = read_back(active, memory, request, block)?;
+    let Some(rest) = block.skip_pages(copied) else {
+        return Ok(copied);
+    };
+    // What the device has not just learned of may be there all the same.
+    let mut reserve = Reserve::new()?;
+    look(active, memory, rest, pfns, |found| {
+        enter(found, &mut reserve)
+    })?;
+    Ok(copied + read_back(active, memory, request, rest)?)
+}
+
+/// Enters those pages into the page table of the device that are in its memory.
+fn enter(found: Validated<'_, Chunk>, reserve: &mut Reserve) {
+    found.publish(reserve, |_, page| is_on_device(page));
 }
 
 fn is_on_device(page: &Mapping) -> bool {

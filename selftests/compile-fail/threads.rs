@@ -18,10 +18,8 @@ use crate::hmm::{
         LockedPage, //
     },
     pagemap::PagemapOps,
-    walk::{
-        Batch,
-        Walk, //
-    }, //
+    walk::Walk,
+    watched::Batch, //
 };
 use kernel::page::Page;
 

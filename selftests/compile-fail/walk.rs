@@ -15,10 +15,8 @@ use crate::hmm::{
     },
     pagemap::PagemapOps,
     range::PageRange,
-    walk::{
-        Batch,
-        Walk, //
-    }, //
+    walk::Walk,
+    watched::Batch, //
 };
 use kernel::{
     prelude::*,
@@ -37,6 +35,19 @@ fn fault_with_pages_collected<O: PagemapOps>(
     let batch = active
         .walk(range, Access::Read, false, pfns, buffer)?
         .collect(&mut 0)?;
+    let _ = active.fault(range, Access::Read, other)?; //~ E0499
+    drop(batch);
+    Ok(())
+}
+
+fn fault_with_pages_collected_without_a_walk<O: PagemapOps>(
+    active: &mut Active<'_, O>,
+    range: PageRange,
+    pfns: &mut PfnBuffer,
+    other: &mut PfnBuffer,
+    buffer: &mut MigrateBuffer,
+) -> Result {
+    let batch = active.collect(range, false, pfns, buffer)?;
     let _ = active.fault(range, Access::Read, other)?; //~ E0499
     drop(batch);
     Ok(())

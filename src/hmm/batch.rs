@@ -130,6 +130,11 @@ impl<'a> Pages<'a> {
             .sum()
     }
 
+    /// Hands over the lock of the batch: see the invariants.
+    pub(super) fn keep(&mut self, mmap: MmapRead<'a>) {
+        self._mmap = Some(mmap);
+    }
+
     /// How many pages have been collected, huge ones as one.
     pub(super) fn pages(&self) -> usize {
         let entries = self.src.iter().map(|&src| MigratePfn::new(src));

@@ -240,7 +240,8 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
     ///
     /// # Safety
     ///
-    /// * The mmap lock is held for `'a`, and `vma` is a VMA of that address space.
+    /// * The mmap lock is held for as long as the result lives, and `vma` is a VMA of that address
+    ///   space.
     /// * `fault_page` is null, or a device-private page that is locked and referenced for `'a`.
     pub(super) unsafe fn setup(
         vma: *mut bindings::vm_area_struct,
@@ -269,6 +270,13 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
             return Err(EAGAIN);
         }
         Ok(Self { pages, owner })
+    }
+
+    /// Hands over the mmap lock under which the pages have been collected: it is released after all
+    /// else has been done.
+    pub(super) fn keep(mut self, mmap: MmapRead<'a>) -> Self {
+        self.pages.keep(mmap);
+        self
     }
 
     /// How many pages have been collected, huge ones as one.

@@ -28,11 +28,13 @@
 //! from here is how a driver gets stale entries: a `MADV_DONTNEED`, which needs no more than the
 //! mmap lock for reading, may already have removed the page.
 //!
+//! *Migrate to the device*: [`Active::collect`] → [`Batch::offer`] → [`Batch::finish`], the same, but
+//! the last step also fills the page table, with the pages where they are now, while they are still
+//! locked: it knows what others have changed since the collection began, for it has watched the
+//! notifications. If they have, the first protocol follows.
+//!
 //! *Fault and migrate*: [`Active::walk`] → [`Walk::collect`] → [`Batch::offer`] →
-//! [`Batch::finish`], the same with one walk for the fault and the collection. The last step also
-//! fills the page table, with the pages where they are now, while they are still locked: it knows
-//! what others have changed since the walk began, for it has watched the notifications. If they
-//! have, the first protocol follows.
+//! [`Batch::finish`], with one walk for the fault and the collection.
 //!
 //! *Make exclusive*: [`Active::fault`] for writing → [`Active::exclusive`] →
 //! [`ExclusiveSection::make`] → [`ExclusivePage::enter`], and again from the start on [`Retry`].
@@ -70,8 +72,9 @@
 //! [`Walk`]: walk::Walk
 //! [`Active::walk`]: notifier::Active::walk
 //! [`Walk::collect`]: walk::Walk::collect
-//! [`Batch::offer`]: walk::Batch::offer
-//! [`Batch::finish`]: walk::Batch::finish
+//! [`Active::collect`]: notifier::Active::collect
+//! [`Batch::offer`]: watched::Batch::offer
+//! [`Batch::finish`]: watched::Batch::finish
 //! [`Active::exclusive`]: notifier::Active::exclusive
 //! [`ExclusiveSection::make`]: exclusive::ExclusiveSection::make
 //! [`ExclusivePage::enter`]: exclusive::ExclusivePage::enter
@@ -101,3 +104,4 @@ mod region;
 pub(crate) mod table;
 pub(crate) mod walk;
 mod watch;
+pub(crate) mod watched;

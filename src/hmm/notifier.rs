@@ -18,7 +18,7 @@
 //! or the mmap lock. The closure that is given to [`Validated::publish`] runs under it, and must not
 //! lock a notifier, either: not this one again, and not another, as the locks of two have no order.
 //!
-//! [`Batch::finish`]: super::walk::Batch::finish
+//! [`Batch::finish`]: super::watched::Batch::finish
 //!
 //! [`ExclusivePage::enter`]: super::exclusive::ExclusivePage::enter
 //!

@@ -23,12 +23,7 @@
 //!
 //! # Lock order
 //!
-//! As for a migration: mmap lock, then folio locks; then the notifier lock, which [`Batch::finish`]
-//! takes with both of them held. So whoever holds a notifier lock, here or anywhere, must not wait
-//! for what comes before: not fault, not allocate memory for which others may have to be reclaimed,
-//! not wait for a folio or the mmap lock. And what runs under it, such as the closure that is given
-//! to [`Validated::publish`], must not lock a notifier: not this one again, and not another, as the
-//! locks of two have no order.
+//! Mmap lock, folio locks, notifier lock: see [`watched`](super::watched).
 //!
 //! The sequence of the notifier is read before the mmap lock is taken: that may wait for a change of
 //! the address space to end.
@@ -48,8 +43,7 @@ use super::{
     migrate::{
         Collected,
         MigrateBuffer,
-        Select,
-        Source, //
+        Select, //
     },
     mm::{
         may_be_huge,
@@ -57,17 +51,15 @@ use super::{
     },
     notifier::{
         Active,
-        IntervalNotifier,
-        Validated, //
+        IntervalNotifier, //
     },
-    outcome::Outcome,
-    page::LockedPage,
     pagemap::PagemapOps,
     range::PageRange,
     watch::{
         Step,
         Watching, //
     },
+    watched::Batch, //
 };
 use crate::bindings as shims;
 use kernel::{
@@ -242,106 +234,19 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
         let collected = Collected::new(pages, notifier.owner());
 
         let pfns = pfns.get_mut(..count).unwrap_or_default();
-        // INVARIANT: These are the entries of the pages that the walk has handled.
-        Ok(Some(Batch {
-            collected,
-            notifier,
-            watching,
-            access,
-            pfns,
-            walked,
-            rest: range.skip_pages(count),
-        }))
-    }
-}
-
-/// What one walk has collected. Dropping it leaves all pages where they are.
-///
-/// # Invariants
-///
-/// `pfns` has an entry for each page of `walked`: what the walk has found there, after `watching`
-/// began to watch it, and whether it has collected it.
-#[must_use = "dropping it leaves all pages where they are"]
-pub(crate) struct Batch<'a, O: PagemapOps> {
-    collected: Collected<'a, O>,
-    notifier: &'a IntervalNotifier<O>,
-    watching: Watching<'a, O>,
-    access: Access,
-    pfns: &'a mut [usize],
-    walked: PageRange,
-    rest: Option<PageRange>,
-}
-
-impl<'a, O: PagemapOps> Batch<'a, O> {
-    /// The pages that the walk has handled, from the start of the range on: each has been collected
-    /// or stayed in place.
-    pub(crate) fn walked(&self) -> PageRange {
-        self.walked
-    }
-
-    /// What is left of the range: another walk may begin there once this batch is finished.
-    pub(crate) fn rest(&self) -> Option<PageRange> {
-        self.rest
-    }
-
-    /// Asks for a target for each page that can move: see [`Collected::offer`].
-    pub(crate) fn offer(&mut self, choose: impl FnMut(usize, Source<'_, O>) -> Option<LockedPage>) {
-        self.collected.offer(choose);
-    }
-
-    /// Lets the targets take over from their sources; then lets `publish` enter the pages into the
-    /// page table, those that moved and those that stayed; then maps them, and releases the mmap
-    /// lock. May sleep.
-    ///
-    /// `publish` runs with the mmap lock, folio locks and the notifier lock held. It must not wait
-    /// for anything but memory that is there: see the lock order of this module.
-    ///
-    /// Returns what has become of the pages, and what `publish` returns; or `None`, without a call,
-    /// if others have changed the range since the walk began. Pages that stayed, but have been mapped
-    /// anew, are absent: look again.
-    pub(crate) fn finish<R>(
-        self,
-        publish: impl FnOnce(Validated<'_, O>) -> R,
-    ) -> (Outcome, Option<R>) {
-        let Self {
-            collected,
-            notifier,
-            watching,
-            access,
-            pfns,
-            walked,
-            ..
-        } = self;
-        let committed = watching.during(Step::Migrating, || collected.commit());
-        let outcome = committed.outcome();
-
-        let state = notifier.lock();
-        let changes = match watching.changes(&state) {
-            Some(changes) if changes.spare_collected() => changes,
-            _ => return (outcome, None),
+        // SAFETY: These are the entries of the pages that the walk has handled. Where the device may
+        // write, so may the process, as the walk has checked.
+        let batch = unsafe {
+            Batch::new(
+                collected,
+                notifier,
+                watching,
+                access == Access::Write,
+                pfns,
+                walked,
+                range.skip_pages(count),
+            )
         };
-        for pfn in pfns.iter_mut() {
-            if HmmPfn::new(*pfn).is_collected() || !changes.spare_mapped() {
-                *pfn = 0;
-            }
-        }
-        committed.moved_to(|index, number, source| {
-            // What takes the place of nothing can be written where the device may write.
-            let hole = source.number().is_none();
-            let writable = source.is_writable() || (hole && access == Access::Write);
-            if let Some(pfn) = pfns.get_mut(index) {
-                *pfn = HmmPfn::mapped(number, writable).into_raw();
-            }
-        });
-        // SAFETY: `walked` is a part of a range that lies in one block. What is left of the walk's
-        // entries has not been changed by anyone since it began. The others name pages that have
-        // taken over from what was mapped, or from nothing, and that `committed` keeps until it has
-        // mapped them; the only notifications that have come for them since are the walk's own, for
-        // just that.
-        let found = unsafe { Validated::new(state, notifier.owner(), walked, pfns) };
-        let result = publish(found);
-
-        drop(committed);
-        (outcome, Some(result))
+        Ok(Some(batch))
     }
 }
