@@ -19,6 +19,7 @@
 #include <linux/pgtable.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
+#include <linux/userfaultfd_k.h>
 
 #include "helpers.h"
 
@@ -159,7 +160,7 @@ unsigned long dmirror_shim_alloc_kernel_pages(unsigned long count,
 	return alloc_pages_bulk(GFP_KERNEL_ACCOUNT | __GFP_NOWARN, count, pages);
 }
 
-/* Those of a process that has a memory policy one at a time: bulk ignores it. */
+/* Bulk ignores the memory policy of the process: with one, a page at a time. */
 unsigned long dmirror_shim_alloc_movable_pages(unsigned long count,
 					       struct page **pages, bool wait)
 {
@@ -213,6 +214,11 @@ bool dmirror_shim_vma_has_anon(const struct vm_area_struct *vma)
 bool dmirror_shim_vma_is_random(const struct vm_area_struct *vma)
 {
 	return vma->vm_flags & VM_RAND_READ;
+}
+
+bool dmirror_shim_vma_uffd_rwp(struct vm_area_struct *vma)
+{
+	return userfaultfd_rwp(vma);
 }
 
 /*

@@ -61,6 +61,7 @@ void dmirror_shim_put_page(struct page *page);
 unsigned long dmirror_shim_task_size(const struct mm_struct *mm);
 bool dmirror_shim_vma_has_anon(const struct vm_area_struct *vma);
 bool dmirror_shim_vma_is_random(const struct vm_area_struct *vma);
+bool dmirror_shim_vma_uffd_rwp(struct vm_area_struct *vma);
 unsigned long dmirror_shim_first_populated(struct mm_struct *mm,
 					   unsigned long addr,
 					   unsigned long end);

@@ -16,6 +16,7 @@
 
 #include "kinds.h"
 #include "onewalk.h"
+#include "uffd.h"
 
 #define NPAGES	16
 #define HALF	(NPAGES / 2)
@@ -223,6 +224,23 @@ TEST_F(coherent, private_page)
 }
 
 /* Exclusive access is for memory that is not the device's own: that comes home first. */
+/* To move there is no access, and opens none: the device's next one is told. */
+TEST_F(coherent, hidden_from_all)
+{
+	struct uffd uffd;
+
+	ASSERT_EQ(dev_give(self->fd, self->mem, NPAGES), NPAGES);
+	ASSERT_TRUE(uffd_open(&uffd, UFFD_FEATURE_RWP, self->mem, SEED));
+	ASSERT_TRUE(uffd_register(&uffd, self->mem, NPAGES, UFFDIO_REGISTER_MODE_RWP));
+	ASSERT_TRUE(uffd_hide(&uffd, self->mem, NPAGES, true));
+	EXPECT_EQ(dev_take(self->fd, self->mem, NPAGES, self->buf), -ENOENT);
+	ASSERT_TRUE(uffd_start(&uffd));
+	EXPECT_EQ(dev_read(self->fd, self->mem, NPAGES, self->buf), NPAGES);
+	EXPECT_TRUE(uffd_served(&uffd, 0, 0, NPAGES));
+	EXPECT_TRUE(holds(self->buf, NPAGES, SEED));
+	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_COHERENT));
+}
+
 TEST_F(coherent, exclusive)
 {
 	ASSERT_EQ(dev_hold(self->fd, self->mem, NPAGES, self->buf), NPAGES);

@@ -143,6 +143,13 @@ pub(super) fn is_random(vma: &VmaRef) -> bool {
     unsafe { shims::dmirror_shim_vma_is_random(vma.as_ptr()) }
 }
 
+/// Whether userfaultfd may want to know of each access to pages of `vma` that are there
+/// (`UFFDIO_REGISTER_MODE_RWP`).
+pub(super) fn is_access_tracked(vma: &VmaRef) -> bool {
+    // SAFETY: `vma` is a valid VMA since it is a reference, and the mmap lock is held.
+    unsafe { shims::dmirror_shim_vma_uffd_rwp(vma.as_ptr()) }
+}
+
 /// Whether `vma` may have huge pages: neither the process nor the area has said that it shall not.
 pub(super) fn may_be_huge(vma: &VmaRef) -> bool {
     // SAFETY: `vma` is a valid VMA since it is a reference, and its mm lives.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Telling the changes that a walk makes itself from those of others.
+//! Telling the changes that a migration makes itself from those of others.
 //!
-//! A walk that collects pages notifies its own device, too, and so makes its own answer look stale.
-//! Looking again would be the second walk that it is there to save. So it watches its range: the
+//! A walk that collects pages, or any other migration, notifies its own device, too, and so makes its
+//! own answer look stale. Looking again would be the second walk that it is there to save. So it
+//! watches its range: the
 //! callback of the notifier runs in the thread that changes something, and takes note of whose
 //! changes it sees.
 //!
@@ -95,7 +96,7 @@ pub(super) enum Step {
     /// window of a migration.
     Unmapping,
     /// In one that collects pages, or inserts targets: it opens the window of a migration for the
-    /// device. It may also split large pages, and reclaim others.
+    /// device. It may also split large pages, and reclaim others; without a walk it unmaps as well.
     Migrating,
 }
 
@@ -178,7 +179,20 @@ impl<'a, O: PagemapOps> Watching<'a, O> {
         Self { notifier, mine }
     }
 
-    /// Runs `call`, which does nothing but call the function of mm that is `step` of the walk.
+    /// Gives up: it will be as if there had been no watch.
+    pub(super) fn give_up(self) -> Self {
+        let notifier = self.notifier;
+
+        drop(self);
+        // INVARIANT: Nothing is promised.
+        Self {
+            notifier,
+            mine: false,
+        }
+    }
+
+    /// Runs `call`, which does nothing but call the function of mm that is `step` of the walk, and
+    /// undo that if need be.
     pub(super) fn during<R>(&self, step: Step, call: impl FnOnce() -> R) -> R {
         self.set(step);
         let result = call();

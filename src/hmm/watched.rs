@@ -32,6 +32,7 @@ use super::{
         Source, //
     },
     mm::{
+        is_access_tracked,
         may_be_huge,
         MmapRead, //
     },
@@ -110,6 +111,12 @@ impl<O: PagemapOps> Active<'_, O> {
         let pfns = pfns.entries(range)?;
         pfns.fill(0);
 
+        // There a page may be mapped so that each access is told to userfaultfd, and only a look finds
+        // out which.
+        let watching = match is_access_tracked(vma) {
+            true => watching.give_up(),
+            false => watching,
+        };
         let whole = whole && may_be_huge(vma);
         let vma = vma.as_ptr();
         let collected = watching.during(Step::Migrating, || {
