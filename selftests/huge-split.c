@@ -54,6 +54,38 @@ TEST_F(huge, part_dropped)
 	EXPECT_TRUE(holds(at(self->mem, PART_AT), PART, OTHER));
 }
 
+/* One page of what is left of it: it is still one folio, and cut only then. */
+TEST_F(huge, page_touched_of_a_half)
+{
+	const size_t half = HUGE_PAGES / 2;
+
+	ASSERT_TRUE(put_huge(self->fd, self->mem, SEED));
+	ASSERT_EQ(madvise(at(self->mem, half), half * PAGE, MADV_DONTNEED), 0);
+	ASSERT_TRUE(holds(at(self->mem, 5), 1, SEED + 5));
+	EXPECT_EQ(count_on_device(self->fd, self->mem, half), half - 1);
+	EXPECT_TRUE(dev_sees(self->fd, self->mem, half, SEED));
+	EXPECT_TRUE(holds(self->mem, half, SEED));
+}
+
+/* The device takes it for a huge page, for which it has no small ones but leftovers. */
+TEST_F(huge, half_comes_home)
+{
+	const size_t half = HUGE_PAGES / 2, few = HUGE_PAGES - 100;
+	char *small = self->mem, *huge = self->mem + HUGE;
+
+	ASSERT_EQ(madvise(small, HUGE, MADV_NOHUGEPAGE), 0);
+	fill(small, few, OTHER);
+	ASSERT_EQ(dev_take(self->fd, small, few, scratch), few);
+	ASSERT_TRUE(put_huge(self->fd, huge, SEED));
+	ASSERT_EQ(madvise(at(huge, half), half * PAGE, MADV_DONTNEED), 0);
+	ASSERT_TRUE(dev_sees(self->fd, huge, half, SEED));
+	EXPECT_EQ(dev_give(self->fd, small, 2 * HUGE_PAGES), few + half);
+	EXPECT_TRUE(all_at(self->fd, small, few, AT_SYSTEM));
+	EXPECT_TRUE(all_at(self->fd, huge, half, AT_SYSTEM));
+	EXPECT_TRUE(holds(small, few, OTHER));
+	EXPECT_TRUE(holds(huge, half, SEED));
+}
+
 TEST_F(huge, part_freed_lazily)
 {
 	ASSERT_TRUE(put_huge(self->fd, self->mem, SEED));

@@ -425,7 +425,7 @@ impl<'a> Home<'a> {
                     memory.statistics().to_system.add(outcome);
                     progress.pages += outcome.moved;
                     result?;
-                    if is_huge && outcome.moved == 0 {
+                    if is_huge && outcome.moved < block.pages() {
                         self.small = Some(block.start());
                         return Ok(Some(range));
                     }

@@ -327,14 +327,14 @@ impl<O: PagemapOps> Pagemap<O> {
             .count()
     }
 
-    /// Whether the page `index` of the device is in this pagemap, and a part of a huge one. It may be
-    /// out of date at once.
+    /// Whether the page `index` of the device is in this pagemap, and in a block that is one huge
+    /// page. It may be out of date at once.
     pub(crate) fn is_huge(&self, index: DeviceIndex) -> bool {
         let offset = index.number().checked_sub(self.base.number());
-        let number = offset.and_then(|offset| self.frames().nth(offset));
+        let first = offset.and_then(|offset| self.frames().nth(offset - offset % BLOCK_PAGES));
 
         // SAFETY: Pages of a registered pagemap have a `struct page`.
-        number.is_some_and(|number| unsafe { order_at(number) } == BLOCK_ORDER)
+        first.is_some_and(|first| unsafe { order_at(first) } == BLOCK_ORDER)
     }
 
     /// The frames of all pages.
