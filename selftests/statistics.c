@@ -169,6 +169,16 @@ TEST_F(statistics, faults_of_the_cpu_with_neighbours)
 	else
 		EXPECT_CHANGES([PAGES] = -16, [FREE] = 16, [CPU_FAULTS] = 1,
 			       [SYS_BATCHES] = 1, [SYS_MOVED] = 16);
+
+	/* Those that are not there are none of them. */
+	ASSERT_EQ(dev_take(self->fd, mem, 3, scratch), 3);
+	self->before = read_all(variant->unit);
+	ASSERT_TRUE(is_zero(mem, 1));
+	if (variant->at == AT_COHERENT)
+		EXPECT_CHANGES();
+	else
+		EXPECT_CHANGES([PAGES] = -3, [FREE] = 3, [CPU_FAULTS] = 1,
+			       [SYS_BATCHES] = 1, [SYS_MOVED] = 3);
 	ASSERT_EQ(munmap(area, 32 * PAGE), 0);
 }
 

@@ -34,7 +34,8 @@ enum Batch {
 /// * Else it has been called once: `src` tells what has moved, and lock and reference of
 ///   the pages in `dst` are mm's, which gives them up in `migrate_vma_finalize()` or its twin, and
 ///   not before. What has taken the place of a hole may be mapped already.
-/// * If `batch` is by VMA, the mmap lock is held for `'a`, or by `_mmap`.
+/// * If `batch` is by VMA, the mmap lock is held for as long as this lives: by `_mmap`, or by who made
+///   it.
 pub(super) struct Pages<'a> {
     batch: Batch,
     src: &'a mut [usize],
@@ -53,7 +54,7 @@ impl<'a> Pages<'a> {
     ///
     /// It has, with `raw`, and nothing has been done with them since; `src` and `dst` are the parts
     /// of its arrays that it filled, `dst` with zeroes; the mmap lock has been held from then on
-    /// and is, for `'a` or by `mmap`.
+    /// and is, by `mmap` or for as long as the result lives.
     pub(super) unsafe fn of_vma(
         raw: shims::migrate_vma,
         src: &'a mut [usize],

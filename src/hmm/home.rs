@@ -17,6 +17,7 @@ use super::{
     },
     mm::is_random,
     outcome::Outcome,
+    page::order_at,
     pagemap::{
         DeviceOwner,
         PagemapOps, //
@@ -49,29 +50,35 @@ pub(crate) fn bring_home<O: PagemapOps>(
     pages: &mut HomePages,
     outcome: &mut Outcome,
 ) -> Result {
-    bring_home_into(collected, |size, _| pages.take(size), outcome)
+    bring_home_into(collected, |size, _| pages.take(size), |_| true, outcome)
 }
 
 /// The same, into what `choose` chooses: it gets the number of small pages that each is as large as,
-/// and the place of those in private memory. It must not wait for memory.
+/// and the place of those in private memory. It must not wait for memory. An error is that of a page
+/// that `matters`.
 fn bring_home_into<O: PagemapOps>(
     mut collected: Collected<'_, O>,
     mut choose: impl FnMut(usize, Option<DeviceIndex>) -> Option<SystemTarget>,
+    matters: impl Fn(DeviceIndex) -> bool,
     outcome: &mut Outcome,
 ) -> Result {
     let (mut result, mut unwanted) = (Ok(()), 0);
 
     collected.offer(|size, source| {
-        let (mut target, copied);
+        let mut target;
         match source {
             Source::Device(ops, index) => {
                 target = choose(size, Some(index))?;
-                copied = ops.copy_to_system(index, &mut target);
+                if let Err(error) = ops.copy_to_system(index, &mut target) {
+                    if matters(index) {
+                        result = result.and(Err(error));
+                    }
+                    return None;
+                }
             }
             Source::Coherent(page) => {
                 target = choose(size, None)?;
                 target.copy_from_page(&page);
-                copied = Ok(());
             }
             // mm collects holes with whatever is asked for.
             Source::Hole | Source::System(_) => {
@@ -79,17 +86,14 @@ fn bring_home_into<O: PagemapOps>(
                 return None;
             }
         }
-        if let Err(error) = copied {
-            result = result.and(Err(error));
-            return None;
-        }
         Some(target.into_locked())
     });
     *outcome += collected.commit().outcome().unwanted(unwanted);
     result
 }
 
-/// New pages of system memory, allocated before any page is locked.
+/// New pages of system memory: those without which nothing moves are allocated before any page is
+/// locked.
 pub(crate) struct HomePages {
     /// A small page, for which the others need no memory: most faults ask for just one.
     one: Option<SystemTarget>,
@@ -117,15 +121,15 @@ impl HomePages {
             self.one = Some(SystemTarget::new()?);
         }
         let others = count.saturating_sub(1);
-        self.reserve(others)?;
+        let more = others.saturating_sub(self.small.len());
+        self.small.reserve(more, GFP_KERNEL_ACCOUNT)?;
         SystemTarget::fill(&mut self.small, others, true)
     }
 
-    /// Makes room for `count` small pages, beside the first.
-    fn reserve(&mut self, count: usize) -> Result {
-        let more = count.saturating_sub(self.small.len());
-
-        Ok(self.small.reserve(more, GFP_KERNEL_ACCOUNT)?)
+    /// Makes room for `count` small pages beside the first, if there is memory at hand for it. Does
+    /// not wait.
+    fn reserve_at_hand(&mut self, count: usize) -> Result {
+        Ok(self.small.reserve(count, GFP_NOWAIT)?)
     }
 
     /// Allocates `count` small pages beside the first, for which there must be room, or what is at
@@ -228,22 +232,11 @@ fn try_serve<O: PagemapOps>(fault: &Fault<'_, O>, outcome: &mut Outcome) -> Resu
     pages.fill(1)?;
 
     let mut buffer = [0; AROUND * WORDS_PER_PAGE];
-    if !fault.is_huge() && !fault.is_random() && pages.reserve(AROUND).is_ok() {
-        // What goes wrong here may do so because of a neighbour.
-        let collected = fault.collect(fault.around(AROUND)?, false, &mut buffer);
-        let served = collected.and_then(|collected| {
-            let faulted = fault.place();
-            pages.fill_at_hand(collected.pages().saturating_sub(1));
-            let choose = |_, place| match place == faulted {
-                true => pages.one.take(),
-                false => pages.small.pop(),
-            };
-            bring_home_into(collected, choose, outcome)
-        });
-        if served.is_ok() {
-            return Ok(());
+    if fault.may_go_around() && pages.reserve_at_hand(AROUND).is_ok() {
+        // If others change the range meanwhile, so be it: then the page comes alone.
+        if let Ok(collected) = fault.collect(fault.around(AROUND)?, false, &mut buffer) {
+            return fault.bring_home_with_neighbours(collected, &mut pages, outcome);
         }
-        pages.fill(1)?;
     }
     let collected = fault.collect(fault.around(1)?, false, &mut buffer)?;
     bring_home(collected, &mut pages, outcome)
@@ -256,22 +249,48 @@ impl<O: PagemapOps> Fault<'_, O> {
         self.vmf.pte.is_null()
     }
 
-    /// Whether the process has said that it touches pages here and there.
-    fn is_random(&self) -> bool {
-        is_random(self.vma())
+    /// Whether neighbours may be collected with the page: not where the process has said that it
+    /// touches pages in no order, and not with a part of a huge page, which has to be split first.
+    /// 7.3 without the series in `patches/` forgets then which part is locked.
+    fn may_go_around(&self) -> bool {
+        // SAFETY: The frame is that of a page.
+        let is_small = || unsafe { order_at(self.number()) } == 0;
+
+        !self.is_huge() && is_small() && !is_random(self.vma())
+    }
+
+    /// Brings the page home that was collected, into the first of `pages`, and its neighbours, into
+    /// memory that is at hand.
+    fn bring_home_with_neighbours(
+        &self,
+        collected: Collected<'_, O>,
+        pages: &mut HomePages,
+        outcome: &mut Outcome,
+    ) -> Result {
+        pages.fill_at_hand(collected.pages().saturating_sub(1));
+
+        // SAFETY: By the type invariant the page is device-private, and referenced.
+        let place = unsafe { self.owner.resolve(self.number()) }.map(|(_, place)| place);
+        let choose = |_, source| match source == place {
+            true => pages.one.take(),
+            false => pages.small.pop(),
+        };
+        let result = bring_home_into(collected, choose, |source| Some(source) == place, outcome);
+
+        // Neighbours that are not on the device were not asked for.
+        outcome.skipped = usize::from(outcome.moved + outcome.failed == 0);
+        result
+    }
+
+    /// The frame number of the page.
+    fn number(&self) -> usize {
+        // SAFETY: By the type invariant the page is valid.
+        unsafe { shims::dmirror_shim_page_to_pfn(self.vmf.page) }
     }
 
     fn vma(&self) -> &VmaRef {
         // SAFETY: By the type invariant the VMA is that of the fault, and the mmap lock is held.
         unsafe { VmaRef::from_raw(self.vmf.__bindgen_anon_1.vma) }
-    }
-
-    /// The place of the page, if it is not a part of a huge one.
-    fn place(&self) -> Option<DeviceIndex> {
-        // SAFETY: By the type invariant the page is valid.
-        let number = unsafe { shims::dmirror_shim_page_to_pfn(self.vmf.page) };
-        // SAFETY: By the type invariant it is device-private, and referenced.
-        unsafe { self.owner.resolve(number) }.map(|(_, place)| place)
     }
 
     /// The page at the address of the fault, with its neighbours in the VMA: those of the same

@@ -6,7 +6,8 @@ use core::ops::AddAssign;
 use kernel::prelude::*;
 
 /// Numbers of pages of 4 KiB; each page that was asked for is in one of them, and so is each part of
-/// a huge one.
+/// a huge one. On a fault of the CPU it is asked for one page; its neighbours count if they are
+/// collected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// Have moved; or a hole has been filled.
