@@ -72,8 +72,9 @@ visits
 : of the page table, or of the empty or huge entry in its place, by walks of
   `hmm_range_fault()` and of `migrate_vma`. *Collecting*: those that collect what
   moves. The C driver calls `hmm_range_fault()` for 32 pages at a time, so that 16
-  visits are one walk. dmirror looks once more after MIGRATE_TO_DEV, to learn where
-  the pages are. Pages on the other device come home by a migration each.
+  visits are one walk. dmirror looks once more after MIGRATE_TO_DEV if not all pages
+  have moved, as some may have been there. Pages on the other device come home by a
+  migration of up to 16.
 
 looks
 : how often such walks, and what decides about faults, map the page table. The
