@@ -119,7 +119,7 @@ TEST_F(afterwards, each_place_was_met)
 	static const char *const places[] = {
 		/* of the driver: files, requests, the page table, pages on their way */
 		"MinorDevice::open", "ioctl::run", "leaf::Reserve", "transfer::Arrivals",
-		"home::HomePages",
+		"fresh::SystemTarget::fill",
 		/* of mm, called by the driver */
 		"__migrate_device_pages", "hmm_range_fault", "migrate_vma_collect",
 		/* of mm, for the CPU, which calls the driver */
