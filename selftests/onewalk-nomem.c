@@ -218,7 +218,7 @@ TEST_F(afterwards, each_place_was_met)
 	static const char *const places[] = {
 		/* of the driver: the request, its page table, pages on their way */
 		"ioctl::run", "leaf::Reserve", "leaf::Entry", "transfer::Arrivals",
-		"home::HomePages",
+		"fresh::SystemTarget::fill",
 		/* of mm, for what is missing */
 		"do_swap_page < handle_mm_fault < migrate_vma_collect",
 		"do_wp_page < handle_mm_fault < migrate_vma_collect",

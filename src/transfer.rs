@@ -82,20 +82,32 @@ pub(crate) fn to_device(
     let mut pfns = PfnBuffer::new(request.range.pages())?;
     let mut buffer = MigrateBuffer::new(request.range.pages())?;
     let mut arrivals = Arrivals::new(memory, huge);
+    let mut reserve = Reserve::empty();
     let mut missing = false;
 
     for block in request.range.blocks() {
         if killed() {
             return Err(EINTR);
         }
-        arrivals.make_room(block)?;
-        arrivals.fill(block)?;
-        block_to_device(active, memory, block, &mut arrivals, &mut pfns, &mut buffer)?;
+        // What the device knows to be there need not move.
+        let known = match missing {
+            true => 0,
+            false => read_back(active, memory, request, block)?,
+        };
+        progress.pages += known;
+        let Some(rest) = block.skip_pages(known) else {
+            continue;
+        };
+
+        arrivals.make_room(rest)?;
+        arrivals.fill(rest)?;
+        let (arrivals, pfns, reserve) = (&mut arrivals, &mut pfns, &mut reserve);
+        move_piece(active, memory, rest, arrivals, pfns, &mut buffer, reserve)?;
 
         if !missing {
-            let copied = read_moved(active, memory, request, block, &mut pfns)?;
+            let copied = read_moved(active, memory, request, rest, pfns, reserve)?;
             progress.pages += copied;
-            missing = copied < block.pages();
+            missing = copied < rest.pages();
         }
     }
     if missing {
@@ -212,21 +224,22 @@ impl<'m> Arrivals<'m> {
     }
 }
 
-/// Moves what can be moved of one block, and enters it into the page table of the device;
-/// `arrivals` has been filled for it.
-fn block_to_device(
+/// Moves what can be moved of `piece`, which lies in one block, and enters it into the page table of
+/// the device; `arrivals` has been filled for it.
+fn move_piece(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
-    block: PageRange,
+    piece: PageRange,
     arrivals: &mut Arrivals<'_>,
     pfns: &mut PfnBuffer,
     buffer: &mut MigrateBuffer,
+    reserve: &mut Reserve,
 ) -> Result {
     let mut patience = Patience::new();
-    let mut rest = Some(block);
+    let mut rest = Some(piece);
 
     while let Some(range) = rest {
-        let mut reserve = Reserve::new()?;
+        reserve.fill()?;
         let mut batch = match active.collect(range, arrivals.has_huge(), pfns, buffer) {
             // Somebody else changes the very same pages.
             Err(error) if error == EAGAIN => {
@@ -237,14 +250,14 @@ fn block_to_device(
         };
         rest = batch.rest();
         batch.offer(arrivals.targets());
-        let (outcome, _) = batch.finish(|found| enter(found, &mut reserve));
+        let (outcome, _) = batch.finish(|found| enter(found, reserve));
 
         memory.statistics().to_device.add(outcome);
     }
     Ok(())
 }
 
-/// Copies the pages of `block` to the caller's buffer, up to the first that is not on the device.
+/// Copies the pages of `piece` to the caller's buffer, up to the first that is not on the device.
 /// Returns how many.
 ///
 /// # Errors
@@ -254,18 +267,17 @@ fn read_moved(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
     request: &Request,
-    block: PageRange,
+    piece: PageRange,
     pfns: &mut PfnBuffer,
+    reserve: &mut Reserve,
 ) -> Result<usize> {
-    let copied = read_back(active, memory, request, block)?;
-    let Some(rest) = block.skip_pages(copied) else {
+    let copied = read_back(active, memory, request, piece)?;
+    let Some(rest) = piece.skip_pages(copied) else {
         return Ok(copied);
     };
     // What the device has not just learned of may be there all the same.
-    let mut reserve = Reserve::new()?;
-    look(active, memory, rest, pfns, |found| {
-        enter(found, &mut reserve)
-    })?;
+    reserve.fill()?;
+    look(active, memory, rest, pfns, |found| enter(found, reserve))?;
     Ok(copied + read_back(active, memory, request, rest)?)
 }
 

@@ -126,16 +126,11 @@ impl HomePages {
         SystemTarget::fill(&mut self.small, others, true)
     }
 
-    /// Makes room for `count` small pages beside the first, if there is memory at hand for it. Does
-    /// not wait.
-    fn reserve_at_hand(&mut self, count: usize) -> Result {
-        Ok(self.small.reserve(count, GFP_NOWAIT)?)
-    }
-
-    /// Allocates `count` small pages beside the first, for which there must be room, or what is at
-    /// hand of them. Does not wait.
+    /// Allocates `count` small pages beside the first, or what is at hand of them. Does not wait.
     fn fill_at_hand(&mut self, count: usize) {
-        let _ = SystemTarget::fill(&mut self.small, count, false);
+        if self.small.reserve(count, GFP_NOWAIT).is_ok() {
+            let _ = SystemTarget::fill(&mut self.small, count, false);
+        }
     }
 
     /// Allocates a huge page, if there is none already and one is at hand.
@@ -232,7 +227,7 @@ fn try_serve<O: PagemapOps>(fault: &Fault<'_, O>, outcome: &mut Outcome) -> Resu
     pages.fill(1)?;
 
     let mut buffer = [0; AROUND * WORDS_PER_PAGE];
-    if fault.may_go_around() && pages.reserve_at_hand(AROUND).is_ok() {
+    if fault.may_go_around() {
         // If others change the range meanwhile, so be it: then the page comes alone.
         if let Ok(collected) = fault.collect(fault.around(AROUND)?, false, &mut buffer) {
             return fault.bring_home_with_neighbours(collected, &mut pages, outcome);
@@ -267,7 +262,10 @@ impl<O: PagemapOps> Fault<'_, O> {
         pages: &mut HomePages,
         outcome: &mut Outcome,
     ) -> Result {
-        pages.fill_at_hand(collected.pages().saturating_sub(1));
+        let neighbours = collected.pages().saturating_sub(1);
+        if neighbours > 0 {
+            pages.fill_at_hand(neighbours);
+        }
 
         // SAFETY: By the type invariant the page is device-private, and referenced.
         let place = unsafe { self.owner.resolve(self.number()) }.map(|(_, place)| place);

@@ -107,6 +107,23 @@ impl Leaf {
 pub(crate) struct Reserve(pub(super) Option<(RBTreeNodeReservation<usize, Leaf>, KVec<Entry>)>);
 
 impl Reserve {
+    /// Nothing as yet.
+    pub(crate) const fn empty() -> Self {
+        Self(None)
+    }
+
+    /// Allocates a leaf, unless there is one. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn fill(&mut self) -> Result {
+        if self.0.is_none() {
+            *self = Self::new()?;
+        }
+        Ok(())
+    }
+
     /// Allocates a leaf. May sleep.
     ///
     /// # Errors
