@@ -177,17 +177,20 @@ impl PrivateMemory {
         index: DeviceIndex,
         access: impl FnOnce(&Contents) -> R,
     ) -> Option<R> {
-        let chunk = self.chunks.get(index.number() / CHUNK_PAGES)?.as_ref()?;
-        chunk.ops().with_contents(index, access)
+        self.chunk_of(index)?.ops().with_contents(index, access)
     }
 
     /// Whether the page `index` is a part of a huge one. It may be out of date at once.
     pub(crate) fn is_huge(&self, index: DeviceIndex) -> bool {
-        let chunk = self.chunks.get(index.number() / CHUNK_PAGES);
-
-        chunk
-            .and_then(|chunk| chunk.as_ref())
+        self.chunk_of(index)
             .is_some_and(|chunk| chunk.is_huge(index))
+    }
+
+    /// The chunk that the page `index` is in, if it is there.
+    fn chunk_of(&self, index: DeviceIndex) -> Option<&Pagemap<Chunk>> {
+        let chunk = self.chunks.get(index.number() / CHUNK_PAGES)?;
+
+        chunk.as_ref().map(|chunk| &**chunk)
     }
 
     fn chunks(&self) -> impl Iterator<Item = &Pagemap<Chunk>> {

@@ -262,10 +262,7 @@ impl<O: PagemapOps> Fault<'_, O> {
         pages: &mut HomePages,
         outcome: &mut Outcome,
     ) -> Result {
-        let neighbours = collected.pages().saturating_sub(1);
-        if neighbours > 0 {
-            pages.fill_at_hand(neighbours);
-        }
+        pages.fill_at_hand(collected.pages().saturating_sub(1));
 
         // SAFETY: By the type invariant the page is device-private, and referenced.
         let place = unsafe { self.owner.resolve(self.number()) }.map(|(_, place)| place);
