@@ -14,9 +14,10 @@
 
 #include "chance.h"
 #include "onewalk.h"
+#include "probes.h"
 
 #define INJECTION	"/sys/kernel/debug/"
-#define TRACING		"/sys/kernel/tracing/"
+#define TRACE		TRACING "instances/nomem/"
 #define CGROUPS		"/tmp/nomem-cgroups/"
 #define GROUP		CGROUPS "nomem/"
 #define MOST_SITES	64
@@ -79,33 +80,24 @@ struct sites {
 	} site[MOST_SITES];
 };
 
+/* Of the failures of this process. */
 static inline bool begin_tracing(void)
 {
 	char pid[16];
 
 	snprintf(pid, sizeof(pid), "%d", getpid());
-	return (!access(TRACING "kprobe_events", F_OK) ||
-		!mount("tracefs", TRACING, "tracefs", 0, NULL)) &&
-	       write_file(TRACING "kprobe_events", "r:nomem/fails should_fail_ex ret=$retval:u8") &&
-	       write_file(TRACING "events/nomem/fails/filter", "ret == 1") &&
-	       write_file(TRACING "options/stacktrace", "1") &&
-	       write_file(TRACING "set_event_pid", pid) &&
-	       write_file(TRACING "events/nomem/enable", "1") &&
-	       write_file(TRACING "tracing_on", "1");
+	return have_probes() &&
+	       place_probes(TRACE, "r:nomem/fails should_fail_ex ret=$retval:u8") &&
+	       write_file(TRACE "set_event_pid", pid) &&
+	       write_file(TRACE "options/stacktrace", "1") &&
+	       write_file(TRACE "events/nomem/fails/filter", "ret == 1") &&
+	       write_file(TRACE "events/nomem/enable", "1") &&
+	       write_file(TRACE "tracing_on", "1");
 }
 
 static inline void end_tracing(void)
 {
-	write_file(TRACING "events/nomem/enable", "0");
-	write_file(TRACING "options/stacktrace", "0");
-	write_file(TRACING "kprobe_events", "-:nomem/fails");
-}
-
-static inline bool forget_traces(void)
-{
-	int fd = open(TRACING "trace", O_WRONLY | O_TRUNC | O_CLOEXEC);
-
-	return fd >= 0 && !close(fd);
+	write_file(TRACE "tracing_on", "0");
 }
 
 /*
@@ -157,7 +149,7 @@ static inline bool is_uninteresting(const char *function)
 /* The stack of the last failure, from what wanted the memory to the driver. */
 static inline bool read_stack(char *stack, size_t size)
 {
-	FILE *trace = fopen(TRACING "trace", "re");
+	FILE *trace = fopen(TRACE "trace", "re");
 	bool of_driver = false;
 	char line[512], name[100];
 
@@ -185,7 +177,7 @@ static inline bool note_site(struct sites *sites)
 	char stack[sizeof(sites->site[0].stack)];
 	size_t i;
 
-	if (!read_stack(stack, sizeof(stack)) || !forget_traces())
+	if (!read_stack(stack, sizeof(stack)) || !clear_trace(TRACE "trace"))
 		return false;
 	for (i = 0; i < sites->count; i++)
 		if (!strcmp(sites->site[i].stack, stack))

@@ -10,13 +10,12 @@
  */
 #include <kselftest_harness.h>
 
-#include <sys/mount.h>
-
 #include "onewalk.h"
+#include "probes.h"
 
 #define NPAGES		HUGE_PAGES	/* one page table, full */
 #define SEED		1000
-#define TRACING		"/sys/kernel/tracing/"
+#define TRACE		TRACING "instances/onewalk/"
 
 /*
  * The walks of migrate_vma and of hmm_range_fault() see a page table, or none.
@@ -119,19 +118,17 @@ FIXTURE_VARIANT_ADD(count, zero_page_write)
 
 FIXTURE_SETUP(count)
 {
-	if (access(TRACING, F_OK))
+	if (!have_probes())
 		SKIP(return, "this kernel has no probes");
-	if (access(TRACING "kprobe_events", F_OK))
-		ASSERT_EQ(mount("tracefs", TRACING, "tracefs", 0, NULL), 0);
 	self->fd = dev_open(0);
 	ASSERT_GE(self->fd, 0);
 	self->mem = map_huge(1);
 	ASSERT_NE(self->mem, MAP_FAILED);
 	ASSERT_EQ(madvise(self->mem, HUGE, MADV_NOHUGEPAGE), 0);
-	ASSERT_TRUE(write_file(TRACING "tracing_on", "0"));
-	ASSERT_TRUE(write_file(TRACING "kprobe_events", probes));
-	ASSERT_TRUE(write_file(TRACING "events/onewalk/look_hole/filter", "depth != -1"));
-	ASSERT_TRUE(write_file(TRACING "events/onewalk/enable", "1"));
+	ASSERT_TRUE(place_probes(TRACE, probes));
+	ASSERT_TRUE(write_file(TRACE "tracing_on", "0"));
+	ASSERT_TRUE(write_file(TRACE "events/onewalk/look_hole/filter", "depth != -1"));
+	ASSERT_TRUE(write_file(TRACE "events/onewalk/enable", "1"));
 	variant->prepare(self->mem);
 	memset(scratch, 0, sizeof(scratch));
 	if (!variant->zeroes)
@@ -140,8 +137,6 @@ FIXTURE_SETUP(count)
 
 FIXTURE_TEARDOWN(count)
 {
-	EXPECT_TRUE(write_file(TRACING "events/onewalk/enable", "0"));
-	EXPECT_TRUE(write_file(TRACING "kprobe_events", "-:onewalk/"));
 	EXPECT_EQ(close(self->fd), 0);
 }
 
@@ -151,9 +146,9 @@ static bool begin_counting(void)
 	char pid[16];
 
 	snprintf(pid, sizeof(pid), "%d", getpid());
-	return truncate(TRACING "trace", 0) == 0 &&
-	       write_file(TRACING "set_event_pid", pid) &&
-	       write_file(TRACING "tracing_on", "1");
+	return clear_trace(TRACE "trace") &&
+	       write_file(TRACE "set_event_pid", pid) &&
+	       write_file(TRACE "tracing_on", "1");
 }
 
 static bool end_counting(struct counts *counts)
@@ -163,9 +158,9 @@ static bool end_counting(struct counts *counts)
 	FILE *trace;
 
 	memset(counts, 0, sizeof(*counts));
-	if (!write_file(TRACING "tracing_on", "0"))
+	if (!write_file(TRACE "tracing_on", "0"))
 		return false;
-	trace = fopen(TRACING "trace", "r");
+	trace = fopen(TRACE "trace", "r");
 	if (!trace)
 		return false;
 	while (fgets(line, sizeof(line), trace)) {
