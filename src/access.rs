@@ -32,6 +32,7 @@ use crate::{
             Translation, //
         }, //
     },
+    homecoming,
     ioctl::{
         Progress,
         Request, //
@@ -42,7 +43,6 @@ use crate::{
         Space, //
     },
     patience::Patience,
-    transfer,
     uapi::snapshot as bits,
 };
 use kernel::{
@@ -299,7 +299,7 @@ pub(crate) fn fault_in(
     // mm takes a page of our own private memory for good even if it is read-only, as after fork():
     // only a page that the CPU can address is made writable by a fault.
     match read_only.and_then(|(start, end)| range.clamp(start, end)) {
-        Some(range) => transfer::fetch(active, memory, range),
+        Some(range) => homecoming::fetch(active, memory, range),
         None => Ok(()),
     }
 }

@@ -24,6 +24,8 @@ mod exclusive;
 mod fault;
 mod hmm;
 #[deny(unsafe_code)]
+mod homecoming;
+#[deny(unsafe_code)]
 mod ioctl;
 #[deny(unsafe_code)]
 mod memory;

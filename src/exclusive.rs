@@ -24,13 +24,13 @@ use crate::{
         mm::killed,
         range::PageRange, //
     },
+    homecoming,
     ioctl::{
         Progress,
         Request, //
     },
     mirror::Space,
     patience::Patience,
-    transfer,
 };
 use kernel::prelude::*;
 
@@ -159,7 +159,7 @@ fn make_writable(
     if !on_device {
         return Ok(());
     }
-    transfer::fetch(active, memory, range)
+    homecoming::fetch(active, memory, range)
 }
 
 /// Makes pages exclusive from the start of `range` on, for as long as nothing changes, and counts

@@ -11,6 +11,7 @@ use crate::{
         range::PageRange,
         walk, //
     },
+    homecoming,
     mirror::Mirror,
     transfer,
     uapi::{
@@ -175,7 +176,7 @@ fn run(
 
     match operation {
         Operation::Release => {
-            let result = transfer::release(&mut active, memory, huge, progress);
+            let result = homecoming::release(&mut active, memory, huge, progress);
 
             memory.statistics().evictions.add(progress.pages);
             result
@@ -189,7 +190,7 @@ fn run(
             transfer::to_device(&mut active, memory, huge, &request()?, progress)
         }
         Operation::ToSystem => {
-            transfer::to_system(&mut active, memory, huge, request()?.range, progress)
+            homecoming::to_system(&mut active, memory, huge, request()?.range, progress)
         }
         Operation::Fault(_) if !walk::SUPPORTED => Err(EOPNOTSUPP),
         Operation::Fault(access) => {
