@@ -108,14 +108,17 @@ static bool is_in_direct_map(struct page *page)
 #endif
 }
 
-enum dmirror_frame_kind dmirror_shim_frame_kind(unsigned long pfn)
+/* Stores the pagemap of device memory. */
+enum dmirror_frame_kind dmirror_shim_frame_kind(unsigned long pfn,
+						struct dev_pagemap **pgmap)
 {
 	struct page *page = pfn_to_page(pfn);
 
 	if (is_zone_device_page(page)) {
-		if (is_device_private_page(page))
+		*pgmap = page_pgmap(page);
+		if ((*pgmap)->type == MEMORY_DEVICE_PRIVATE)
 			return DMIRROR_FRAME_PRIVATE;
-		if (is_device_coherent_page(page))
+		if ((*pgmap)->type == MEMORY_DEVICE_COHERENT)
 			return DMIRROR_FRAME_COHERENT;
 	}
 	if (folio_test_anon(page_folio(page)))

@@ -265,7 +265,9 @@ impl<O: PagemapOps> Fault<'_, O> {
         pages.fill_at_hand(collected.pages().saturating_sub(1));
 
         // SAFETY: By the type invariant the page is device-private, and referenced.
-        let place = unsafe { self.owner.resolve(self.number()) }.map(|(_, place)| place);
+        let pagemap = unsafe { shims::dmirror_shim_page_pgmap(self.vmf.page) };
+        // SAFETY: This is its pagemap.
+        let place = unsafe { self.owner.resolve(pagemap, self.number()) }.map(|(_, place)| place);
         let choose = |_, source| match source == place {
             true => pages.one.take(),
             false => pages.small.pop(),

@@ -118,13 +118,13 @@ impl Mapping {
         let kind = unsafe { Kind::of(number) };
         let frame = match kind {
             Kind::Anonymous | Kind::Zeroes | Kind::Other => Frame::System(Pfn::new(number)),
-            // SAFETY: It is a frame of private memory, in use during the call.
-            Kind::Private => match unsafe { owner.resolve(number) } {
+            // SAFETY: It is a frame of that private memory, in use during the call.
+            Kind::Private(pagemap) => match unsafe { owner.resolve(pagemap, number) } {
                 Some((_, index)) => Frame::Device(index),
                 None => return Self::Error,
             },
-            // SAFETY: It is a frame of device memory, in use during the call.
-            Kind::Coherent => match unsafe { owner.owns(number) } {
+            // SAFETY: It is the pagemap of a frame that is in use during the call.
+            Kind::Coherent(pagemap) => match unsafe { owner.owns(pagemap) } {
                 true => Frame::Coherent(Pfn::new(number)),
                 false => Frame::Remote(Pfn::new(number)),
             },

@@ -332,13 +332,13 @@ unsafe fn source<'a, O: PagemapOps>(
         Kind::Anonymous => Some(Source::System(unsafe {
             SourcePage::from_raw(page, src.pages())
         })),
-        Kind::Private => {
-            // SAFETY: The page is device-private, and in use for `'a`.
-            let (pagemap, index) = unsafe { owner.resolve(number) }?;
+        Kind::Private(pagemap) => {
+            // SAFETY: The page is one of that private memory, and in use for `'a`.
+            let (pagemap, index) = unsafe { owner.resolve(pagemap, number) }?;
             Some(Source::Device(pagemap.ops(), index))
         }
-        // SAFETY: The page is one of device memory, and in use for `'a`.
-        Kind::Coherent => unsafe { owner.owns(number) }.then(|| {
+        // SAFETY: It is the pagemap of the page, which is in use for `'a`.
+        Kind::Coherent(pagemap) => unsafe { owner.owns(pagemap) }.then(|| {
             // SAFETY: The CPU can address coherent memory, and the page is in use for `'a`.
             Source::Coherent(unsafe { SourcePage::from_raw(page, src.pages()) })
         }),

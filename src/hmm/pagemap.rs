@@ -115,52 +115,39 @@ impl<O: PagemapOps> DeviceOwner<O> {
         core::ptr::from_ref::<u8>(&self.0).cast_mut().cast()
     }
 
-    /// Whether the frame `number` is in memory of this owner.
+    /// Whether that memory is of this owner.
     ///
     /// # Safety
     ///
-    /// It is a frame of device memory whose page stays in use (locked, referenced or mapped) during
-    /// the call.
-    pub(super) unsafe fn owns(&self, number: usize) -> bool {
-        // SAFETY: By the safety requirements.
-        unsafe { self.pagemap(number) }.is_some()
+    /// `pagemap` is valid.
+    pub(super) unsafe fn owns(&self, pagemap: *const bindings::dev_pagemap) -> bool {
+        // SAFETY: By the safety requirements; `owner` never changes.
+        let owner = unsafe { (*pagemap).owner };
+
+        owner == self.as_raw()
     }
 
-    /// The pagemap of a frame of private memory, and its place on the device, if it is one of this
+    /// Which private memory it is, and the place of a frame of it on the device, if it is of this
     /// owner.
     ///
     /// # Safety
     ///
-    /// `number` is a frame of device-private memory whose page stays in use (locked, referenced or
-    /// mapped) for `'a`.
+    /// `pagemap` is that of the frame `number`, which is one of private memory, and whose page stays
+    /// in use (locked, referenced or mapped) for `'a`.
     pub(super) unsafe fn resolve<'a>(
         &self,
+        pagemap: *mut bindings::dev_pagemap,
         number: usize,
     ) -> Option<(&'a Pagemap<O>, DeviceIndex)> {
-        // SAFETY: By the safety requirements.
-        let raw = unsafe { self.pagemap(number) }?;
+        // SAFETY: The pagemap of a page is valid while that is in use.
+        if !unsafe { self.owns(pagemap) } {
+            return None;
+        }
         // SAFETY: By the invariant of `DeviceOwner` this is the pagemap of a `Pagemap<O>`, which
         // stays while a page of it is in use.
-        let pagemap = unsafe { Pagemap::from_raw(raw) };
+        let pagemap = unsafe { Pagemap::from_raw(pagemap) };
 
         Some((pagemap, pagemap.index_of(number)))
-    }
-
-    /// What C knows of the memory that the frame `number` is in, if it is of this owner.
-    ///
-    /// # Safety
-    ///
-    /// As for [`owns`](Self::owns).
-    unsafe fn pagemap(&self, number: usize) -> Option<*mut bindings::dev_pagemap> {
-        // SAFETY: A frame of device memory has a `struct page`.
-        let page = unsafe { shims::dmirror_shim_pfn_to_page(number) };
-        // SAFETY: Each page of device memory has a pagemap, which stays while a page of it is in
-        // use.
-        let raw = unsafe { shims::dmirror_shim_page_pgmap(page) };
-        // SAFETY: `raw` is valid, and `owner` never changes.
-        let owner = unsafe { (*raw).owner };
-
-        (owner == self.as_raw()).then_some(raw)
     }
 }
 
