@@ -57,6 +57,9 @@ use kernel::{
 /// Pages copied in one hold of the notifier lock; what a change of the address space may wait for.
 const PAGES_PER_LOCK: usize = 16;
 
+/// A snapshot of so many pages or less is a small one.
+const FEW_PAGES: usize = 64;
+
 /// The way that the data go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -323,20 +326,36 @@ pub(crate) fn snapshot(
         if killed() {
             return Err(EINTR);
         }
-        let mut bytes = [0; BLOCK_PAGES];
-        look(active, memory, block, &mut pfns, |found| {
-            for (byte, (_, page)) in bytes.iter_mut().zip(found.mappings()) {
-                *byte = snapshot_byte(&page);
-            }
-        })?;
-
-        let bytes = bytes.get(..block.pages()).ok_or(EINVAL)?;
-        UserSlice::new(request.buffer_at(block.start(), 1), bytes.len())
-            .writer()
-            .write_slice(bytes)?;
+        match block.pages() {
+            ..=FEW_PAGES => snapshot_block::<FEW_PAGES>(active, memory, request, block, &mut pfns)?,
+            _ => snapshot_block::<BLOCK_PAGES>(active, memory, request, block, &mut pfns)?,
+        }
         progress.pages += block.pages();
     }
     Ok(())
+}
+
+/// The piece of a snapshot for `block`, of up to `ROOM` pages: to clear room for more takes longer
+/// than to look at a few.
+fn snapshot_block<const ROOM: usize>(
+    active: &mut Space<'_>,
+    memory: &DeviceMemory,
+    request: &Request,
+    block: PageRange,
+    pfns: &mut PfnBuffer,
+) -> Result {
+    let mut bytes = [0; ROOM];
+
+    look(active, memory, block, pfns, |found| {
+        for (byte, (_, page)) in bytes.iter_mut().zip(found.mappings()) {
+            *byte = snapshot_byte(&page);
+        }
+    })?;
+
+    let bytes = bytes.get(..block.pages()).ok_or(EINVAL)?;
+    UserSlice::new(request.buffer_at(block.start(), 1), bytes.len())
+        .writer()
+        .write_slice(bytes)
 }
 
 /// Asks mm where the pages of `range` are, and has it make them present unless this is a mere look.

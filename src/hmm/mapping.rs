@@ -47,11 +47,19 @@ impl Access {
 }
 
 /// Room for the answers about the pages of one block, or some of them.
-pub(crate) struct PfnBuffer(KVec<usize>);
+pub(crate) struct PfnBuffer(Room);
+
+/// Few entries cost less than it costs to allocate them.
+enum Room {
+    Few([usize; FEW_PAGES]),
+    Many(KVec<usize>),
+}
+
+const FEW_PAGES: usize = 16;
 
 impl PfnBuffer {
     /// A buffer for `pages` pages, of which each piece that lies in one block fits: 8 bytes of
-    /// memory for each page, 4 KiB at most.
+    /// memory for each page, 4 KiB at most. Up to 16 take none.
     ///
     /// # Errors
     ///
@@ -59,7 +67,11 @@ impl PfnBuffer {
     pub(crate) fn new(pages: usize) -> Result<Self> {
         let len = pages.min(BLOCK_PAGES);
 
-        Ok(Self(KVec::from_elem(0, len, GFP_KERNEL_ACCOUNT)?))
+        Ok(Self(if len <= FEW_PAGES {
+            Room::Few([0; FEW_PAGES])
+        } else {
+            Room::Many(KVec::from_elem(0, len, GFP_KERNEL_ACCOUNT)?)
+        }))
     }
 
     /// An entry for each page of `range`.
@@ -72,7 +84,11 @@ impl PfnBuffer {
         if !range.is_in_one_block() {
             return Err(E2BIG);
         }
-        self.0.get_mut(..range.pages()).ok_or(E2BIG)
+        let room: &mut [usize] = match &mut self.0 {
+            Room::Few(entries) => entries,
+            Room::Many(entries) => entries,
+        };
+        room.get_mut(..range.pages()).ok_or(E2BIG)
     }
 }
 
