@@ -41,6 +41,10 @@ use kernel::{
     new_spinlock,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         Mutex,
         SetOnce,
@@ -61,6 +65,8 @@ static_assert!(Capacity::MAX.pages() <= MAX_CHUNKS * CHUNK_PAGES);
 pub(crate) struct PrivateMemory {
     owner: DeviceOwner<Chunk>,
     chunks: [SetOnce<Pin<KBox<Pagemap<Chunk>>>>; MAX_CHUNKS],
+    /// The number of the chunk in which the last free page was found: a hint.
+    last: Atomic<usize>,
     capacity: Capacity,
     statistics: Arc<Statistics>,
     /// Held while a chunk is added.
@@ -80,6 +86,7 @@ impl PrivateMemory {
             try_pin_init!(Self {
                 owner: DeviceOwner::new()?,
                 chunks: [const { SetOnce::new() }; MAX_CHUNKS],
+                last: Atomic::new(0),
                 capacity,
                 statistics: Statistics::new()?,
                 grow <- new_mutex!((), "PrivateMemory::grow"),
@@ -141,10 +148,13 @@ impl PrivateMemory {
         let mut contents = contents;
         // No block is broken up as long as any chunk has a rest of one.
         for from in [From::Rest, From::Any] {
-            for chunk in self.chunks() {
+            for (number, chunk) in self.chunks_at_hand() {
                 let taken = chunk.ops().pages.lock().take(from, contents);
                 match taken {
-                    Ok(page) => return chunk.lock_page(page).ok(),
+                    Ok(page) => {
+                        self.last.store(number, Relaxed);
+                        return chunk.lock_page(page).ok();
+                    }
                     Err(back) => contents = back,
                 }
             }
@@ -197,6 +207,18 @@ impl PrivateMemory {
         self.chunks
             .iter()
             .map_while(|chunk| chunk.as_ref().map(|chunk| &**chunk))
+    }
+
+    /// All chunks with their numbers, first that in which a page was found last: those before may
+    /// be full, and a page must not cost more with each of them.
+    fn chunks_at_hand(&self) -> impl Iterator<Item = (usize, &Pagemap<Chunk>)> {
+        let last = self.last.load(Relaxed);
+
+        (0..MAX_CHUNKS).filter_map(move |distance| {
+            let number = last.wrapping_add(distance) % MAX_CHUNKS;
+
+            Some((number, &**self.chunks.get(number)?.as_ref()?))
+        })
     }
 
     fn has_room(&self, count: usize) -> bool {
