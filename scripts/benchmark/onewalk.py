@@ -2,8 +2,8 @@
 """One walk against two and three: what selftests/bench/onewalk.c has measured.
 
 DRIVER-cost1 and DRIVER-cost2 have the instructions of each call in two boots;
-DRIVER-count and DRIVER-windows what the kernel did in each call; DRIVER-ipis the
-interrupts between two processors.
+DRIVER-count and DRIVER-windows what the kernel did in each call; DRIVER-two-cpus and
+DRIVER-windows2 what it did with a second processor.
 """
 
 import collections
@@ -59,8 +59,8 @@ much). So each sequence pays for one entry into the driver, and none for data, b
 for the one copy into the device.
 
 Each number is the least of several rounds, for each call. The pages in swap are
-such that zram keeps them as one word: the swap device costs next to nothing. The
-C driver takes huge pages and aligned holes whole, dmirror splits them.
+such that zram keeps them as one word: the swap device costs next to nothing. Both
+drivers take huge pages and aligned holes whole.
 """
 
 COUNTS = """\
@@ -97,10 +97,18 @@ notifiers
 flushes
 : of the TLB, by `flush_tlb_mm_range()`
 
+The last three are from a boot of its own, where time is real, with a thread of the
+process running on a second processor, where the pages were touched last:
+
 IPIs
-: interrupts for TLB shootdown, with a thread of the process running on another
-  processor. From a boot of its own, where time is real: a flush needs none if that
-  processor happens to be in the kernel.
+: interrupts for TLB shootdown: a flush needs none if that processor happens to be in
+  the kernel
+
+drains
+: calls of `lru_add_drain_all()`, which wait for all processors
+
+waits
+: how often a lock of the kernel was not to be had at once: spinlock, mutex or rwsem
 """
 
 
@@ -177,13 +185,16 @@ class Windows:
                 caller, callee, count = words
                 self.called[int(window)][caller, callee] = int(count)
 
+    def calls(self, window, name):
+        return self.ran[window].get(name, (0, 0, 0))[0]
+
     def summary(self, window):
         """One window as a Counter of the columns."""
         ran, called = self.ran[window], self.called[window]
         sums = collections.Counter()
 
         def calls(name):
-            return ran.get(name, (0, 0, 0))[0]
+            return self.calls(window, name)
 
         def edges(callers, callees):
             return sum(count for (caller, callee), count in called.items()
@@ -212,20 +223,27 @@ class Windows:
 
 
 COUNT_COLUMNS = ("visits", "collecting", "looks", "entries", "faults", "mapped", "notifiers",
-                 "flushes", "IPIs")
+                 "flushes", "IPIs", "drains", "waits")
+WAITS = ("queued_spin_lock_slowpath", "__mutex_lock_slowpath", "rwsem_down_read_slowpath",
+         "rwsem_down_write_slowpath")
 COPYING = ("copy", "read")
 
 
 def counts(raw, driver):
     """{(state, access, sequence): Counter}, of the calls that do not only copy."""
-    steps, ipis = Steps(raw / f"{driver}-count"), Steps(raw / f"{driver}-ipis")
-    windows = Windows(raw / f"{driver}-windows")
+    steps, beside = Steps(raw / f"{driver}-count"), Steps(raw / f"{driver}-two-cpus")
+    windows, windows2 = (Windows(raw / f"{driver}-{name}") for name in ("windows", "windows2"))
+    if steps.order != beside.order:
+        die("the boots with one and with two processors did not run the same")
     found = collections.defaultdict(collections.Counter)
     for window, (cell, step) in enumerate(steps.order):
         state, access, _, sequence = cell
         if state != "-" and step not in COPYING:
-            found[state, access, sequence].update(windows.summary(window))
-            found[state, access, sequence]["IPIs"] += ipis.cells[cell][step][0]
+            sums = found[state, access, sequence]
+            sums.update(windows.summary(window))
+            sums["IPIs"] += beside.cells[cell][step][0]
+            sums["drains"] += windows2.calls(window, "__lru_add_drain_all")
+            sums["waits"] += sum(windows2.calls(window, name) for name in WAITS)
     return found
 
 

@@ -16,6 +16,9 @@
  *						itself
  *   WINDOW called CALLER CALLEE CALLS	CALLER: of the named functions the last
  *						one that ran before
+ *
+ * With several processors, what all of them execute is counted, and CALLER means
+ * nothing.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -93,7 +96,7 @@ static void executed(unsigned int cpu, void *data)
 		return;
 	if (spot == function->spots)
 		function->called_from[last]++;
-	spot->count++;
+	__atomic_fetch_add(&spot->count, 1, __ATOMIC_RELAXED);
 	last = function - functions;
 }
 

@@ -3,7 +3,8 @@
  * What grows with what? Each operation with ever more pages at a time, with ever more
  * open files, and with ever more of the device's memory in use.
  *
- *   bench-growth PAGES   at most so many pages at a time
+ *   bench-growth PAGES USED   at most PAGES at a time; less than USED beside, which is
+ *                             all that the device has
  *
  * Prints lines for scripts/bench-report, the last of which is "done":
  *
@@ -19,7 +20,7 @@
 #define TIMES		4
 
 static char *room;	/* beside that at @mem */
-static size_t most;
+static size_t most, most_used;
 
 /* As many pages as one likes that are the same 2 MiB of memory. */
 static char *map_repeated(size_t pages)
@@ -146,7 +147,7 @@ static void with_more_in_use(void)
 
 	npages = CALL_PAGES;
 	measure("used", 0, TIMES);
-	while (used + CHUNK_PAGES < most) {
+	while (used + CHUNK_PAGES < most_used) {
 		char *pages = room + used * PAGE;
 
 		populate(pages, CHUNK_PAGES);
@@ -162,12 +163,13 @@ static void with_more_in_use(void)
 int main(int argc, char **argv)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (argc != 2)
-		errx(2, "usage: bench-growth PAGES");
+	if (argc != 3)
+		errx(2, "usage: bench-growth PAGES USED");
 	check_cpu();
 	check_clock();
 	most = strtoul(argv[1], NULL, 10);
-	must(most >= BLOCK_PAGES, "how many pages?");
+	most_used = strtoul(argv[2], NULL, 10);
+	must(most >= BLOCK_PAGES && most_used >= most, "how many pages?");
 	fd = dev_open(0);
 	must(fd >= 0, "no device");
 	in = map_repeated(most);

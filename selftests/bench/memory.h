@@ -159,7 +159,7 @@ static inline char *map_buffer(void)
 /* Addresses at which nothing is mapped, and no page table is shared with others. */
 static inline char *find_room(void)
 {
-	size_t size = 4UL << 30;
+	size_t size = 8UL << 30;
 	char *room = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
 			  -1, 0);
 

@@ -14,17 +14,16 @@
  *   bench-onewalk cost PAGES...   the instructions of each call, the least of
  *                                 several times
  *   bench-onewalk count PAGES...  each call once, between marks for count.c
- *   bench-onewalk ipis PAGES...   interrupts from one processor to another, with
- *                                 a thread of the same process on another one
+ *   bench-onewalk two-cpus PAGES...  that, and the interrupts between processors,
+ *                                 while a thread of the process runs on a second one,
+ *                                 on which the pages were touched last
  *
  * Prints lines for scripts/bench-report, the last of which is "done".
  */
-#include <pthread.h>
-#include <stdatomic.h>
-
 #include "calls.h"
+#include "processors.h"
 
-static enum { COST, COUNT, IPIS } mode;
+static enum { COST, COUNT, TWO_CPUS } mode;
 static bool writes;		/* does the device fault to write? */
 
 /* --- States ------------------------------------------------------------------- */
@@ -107,7 +106,7 @@ static long one_walk(void)
 
 	do {
 		got = dev_fault(fd, writes, mem, npages);
-	} while (mode == IPIS && got.error == EBUSY);
+	} while (mode == TWO_CPUS && got.error == EBUSY);
 	return got.error ? -got.error : (long)got.pages;
 }
 
@@ -182,31 +181,6 @@ struct measured {
 	long result;
 };
 
-/* The interrupts of one kind so far, on all CPUs. */
-static unsigned long interrupts_so_far(const char *name)
-{
-	FILE *list = fopen("/proc/interrupts", "r");
-	unsigned long sum = 0;
-	char line[512];
-
-	must(list, "/proc/interrupts");
-	while (fgets(line, sizeof(line), list)) {
-		char *at = strstr(line, name), *end;
-
-		if (!at)
-			continue;
-		for (at += strlen(name);; at = end) {
-			unsigned long count = strtoul(at, &end, 10);
-
-			if (end == at)
-				break;
-			sum += count;
-		}
-	}
-	fclose(list);
-	return sum;
-}
-
 static void measure(const struct step *step, struct measured *measured)
 {
 	uint64_t before;
@@ -224,9 +198,11 @@ static void measure(const struct step *step, struct measured *measured)
 		measured->result = step->call();
 		window_closes();
 		break;
-	case IPIS:
+	case TWO_CPUS:
 		before = interrupts_so_far("TLB:");
+		window_opens();
 		measured->result = step->call();
+		window_closes();
 		measured->least = interrupts_so_far("TLB:") - before;
 		break;
 	}
@@ -238,7 +214,11 @@ static void run_once(const struct state *state, const struct sequence *sequence,
 	bool written = writes && sequence->steps != one;
 	long there;
 
+	if (mode == TWO_CPUS)
+		pin_to(OTHER_CPU);
 	state->make();
+	if (mode == TWO_CPUS)
+		pin_to(THIS_CPU);
 	if (verifies && !all_at(fd, mem, npages, state->at))
 		errx(1, "%s: is not in that state", what);
 	/* What the call needs of our own, a fork may have taken away. */
@@ -328,34 +308,12 @@ static int make_a_file(void)
 	return new;
 }
 
-static void pin_to(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	must(!sched_setaffinity(0, sizeof(set), &set), "it takes two CPUs");
-}
-
-static atomic_bool spins;
-
-static void *spin(void *arg)
-{
-	pin_to(1);
-	spins = true;
-	while (spins)
-		;
-	return arg;
-}
-
 int main(int argc, char **argv)
 {
-	pthread_t spinner;
-
 	if (argc < 3)
-		errx(2, "usage: bench-onewalk cost|count|ipis PAGES...");
-	mode = !strcmp(argv[1], "cost") ? COST : !strcmp(argv[1], "count") ? COUNT : IPIS;
-	if (mode != IPIS) {
+		errx(2, "usage: bench-onewalk cost|count|two-cpus PAGES...");
+	mode = !strcmp(argv[1], "cost") ? COST : !strcmp(argv[1], "count") ? COUNT : TWO_CPUS;
+	if (mode != TWO_CPUS) {
 		check_cpu();
 		check_clock();
 	}
@@ -364,12 +322,8 @@ int main(int argc, char **argv)
 	file = make_a_file();
 	let_devices_grow();
 
-	if (mode == IPIS) {
-		pin_to(0);
-		must(!pthread_create(&spinner, NULL, spin, NULL), "no thread");
-		while (!spins)
-			;
-	}
+	if (mode == TWO_CPUS)
+		begin_spinning();
 	for (int arg = 2; arg < argc; arg++) {
 		npages = strtoul(argv[arg], NULL, 10);
 		run_references();
@@ -383,10 +337,8 @@ int main(int argc, char **argv)
 				run(state, &sequences[s]);
 		}
 	}
-	if (mode == IPIS) {
-		spins = false;
-		pthread_join(spinner, NULL);
-	}
+	if (mode == TWO_CPUS)
+		end_spinning();
 	printf("done\n");
 	return 0;
 }
