@@ -3,7 +3,7 @@
  * One walk is one walk: counted by probes in the kernel, not argued. On the way to
  * the device, how often is a page table visited before its pages are collected?
  * Once by a migrating fault; more often by a fault and a migration. Neither looks
- * afterwards where the pages are now.
+ * afterwards where the pages are now, nor, for pages of one process, what maps them.
  *
  * Needs probes in mm: the strict kernel has them. (What these counts are for all
  * states of a page, on the fast kernel, make bench tells.)
@@ -27,13 +27,15 @@ static const char probes[] =
 	"p:onewalk/look hmm_vma_walk_pmd\n"
 	"p:onewalk/look_hole hmm_vma_walk_hole depth=%dx:s32\n"
 	"p:onewalk/flush flush_tlb_mm_range\n"
-	"p:onewalk/notify __mmu_notifier_invalidate_range_start\n";
+	"p:onewalk/notify __mmu_notifier_invalidate_range_start\n"
+	"p:onewalk/rmap rmap_walk\n";
 
 struct counts {
 	int before;	/* visits before the last that collects */
 	int collecting;	/* visits that collect, or find out that they cannot */
 	int after;	/* visits after the last that collects */
 	int flushes, notifications;
+	int rmap_walks;	/* from a page to what maps it */
 };
 
 FIXTURE(count)
@@ -175,12 +177,15 @@ static bool end_counting(struct counts *counts)
 			counts->flushes++;
 		} else if (strstr(line, " notify: ")) {
 			counts->notifications++;
+		} else if (strstr(line, " rmap: ")) {
+			counts->rmap_walks++;
 		}
 	}
 	fclose(trace);
 	printf("# visits before the collecting one: %d, to collect: %d, after: %d\n",
 	       counts->before, counts->collecting - 1, counts->after);
-	printf("# flushes %d, notifies %d\n", counts->flushes, counts->notifications);
+	printf("# flushes %d, notifies %d, rmap walks %d\n", counts->flushes,
+	       counts->notifications, counts->rmap_walks);
 	return true;
 }
 
@@ -208,6 +213,7 @@ TEST_F(count, one_walk)
 	EXPECT_EQ(counts.after, 0);
 	EXPECT_EQ(counts.flushes, variant->flushes);
 	EXPECT_EQ(counts.notifications, variant->notifications);
+	EXPECT_EQ(counts.rmap_walks, 0);
 	EXPECT_TRUE(is_there(self->fd, self->mem, variant->zeroes));
 }
 
