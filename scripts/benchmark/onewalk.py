@@ -88,8 +88,8 @@ faults
 : calls of `handle_mm_fault()`
 
 mapped
-: how often a page table is mapped, by anybody: also by faults, and for each page
-  that is put in its place in the end
+: how often a page table is mapped, by anybody: also by faults, to put a page where
+  nothing was, and for pages that others share when they are put back
 
 notifiers
 : calls of `mmu_notifier_invalidate_range_start()` with a subscriber
@@ -98,7 +98,8 @@ flushes
 : of the TLB, by `flush_tlb_mm_range()`
 
 The last three are from a boot of its own, where time is real, with a thread of the
-process running on a second processor, where the pages were touched last:
+process running on a second processor, where the pages were touched last. They are of
+both processors, and may be one more or less the next time:
 
 IPIs
 : interrupts for TLB shootdown: a flush needs none if that processor happens to be in

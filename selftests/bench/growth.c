@@ -176,7 +176,7 @@ int main(int argc, char **argv)
 	mem = find_room();
 	room = mem + most * PAGE;
 
-	/* All that is registered on the way is registered before. */
+	/* What they need is registered before; what is beside them registers more. */
 	npages = most;
 	populate(mem, npages);
 	must(take() == (long)npages, "MIGRATE_TO_DEV");
