@@ -57,8 +57,8 @@ use kernel::{
 /// Pages copied in one hold of the notifier lock; what a change of the address space may wait for.
 const PAGES_PER_LOCK: usize = 16;
 
-/// A snapshot of so many pages or less is a small one.
-const FEW_PAGES: usize = 64;
+/// The pages of a small snapshot, at most.
+const SMALL_SNAPSHOT: usize = 64;
 
 /// The way that the data go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -327,7 +327,9 @@ pub(crate) fn snapshot(
             return Err(EINTR);
         }
         match block.pages() {
-            ..=FEW_PAGES => snapshot_block::<FEW_PAGES>(active, memory, request, block, &mut pfns)?,
+            ..=SMALL_SNAPSHOT => {
+                snapshot_block::<SMALL_SNAPSHOT>(active, memory, request, block, &mut pfns)?
+            }
             _ => snapshot_block::<BLOCK_PAGES>(active, memory, request, block, &mut pfns)?,
         }
         progress.pages += block.pages();
@@ -337,6 +339,8 @@ pub(crate) fn snapshot(
 
 /// The piece of a snapshot for `block`, of up to `ROOM` pages: to clear room for more takes longer
 /// than to look at a few.
+// Not inlined, for its room on the stack.
+#[inline(never)]
 fn snapshot_block<const ROOM: usize>(
     active: &mut Space<'_>,
     memory: &DeviceMemory,

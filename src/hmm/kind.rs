@@ -10,7 +10,7 @@ use core::ptr::null_mut;
 use kernel::bindings;
 
 /// What kind of memory a frame is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum Kind {
     /// Anonymous system memory.
     Anonymous,

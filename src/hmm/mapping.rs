@@ -151,7 +151,7 @@ impl Mapping {
             frame,
             writable: pfn.is_writable(),
             order: pfn.order(),
-            zero: kind == Kind::Zeroes,
+            zero: matches!(kind, Kind::Zeroes),
         }
     }
 }
