@@ -91,7 +91,7 @@ static inline bool begin_tracing(void)
 	       write_file(TRACE "set_event_pid", pid) &&
 	       write_file(TRACE "options/stacktrace", "1") &&
 	       write_file(TRACE "events/nomem/fails/filter", "ret == 1") &&
-	       write_file(TRACE "events/nomem/enable", "1") &&
+	       write_file(TRACE "events/nomem/enable", "1") && clear_trace(TRACE "trace") &&
 	       write_file(TRACE "tracing_on", "1");
 }
 

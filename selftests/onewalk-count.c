@@ -28,7 +28,7 @@ static const char probes[] =
 	"p:onewalk/look_hole hmm_vma_walk_hole depth=%dx:s32\n"
 	"p:onewalk/flush flush_tlb_mm_range\n"
 	"p:onewalk/notify __mmu_notifier_invalidate_range_start\n"
-	"p:onewalk/rmap rmap_walk\n";
+	"p:onewalk/rmap rmap_walk_anon\n";
 
 struct counts {
 	int before;	/* visits before the last that collects */
@@ -42,15 +42,18 @@ FIXTURE(count)
 {
 	int fd;
 	char *mem;	/* NPAGES, one page table */
+	pid_t sharer;	/* shares them, if any */
 };
 
 FIXTURE_VARIANT(count)
 {
 	void (*prepare)(char *mem);
+	bool shared;		/* with a child? */
 	bool zeroes;
 	bool write;		/* does the device fault to write? */
 	int flushes;		/* of the TLB, by one walk */
 	int notifications;	/* of others, by one walk */
+	int rmap_walks;		/* by one walk */
 };
 
 static void populate(char *mem)
@@ -71,6 +74,16 @@ FIXTURE_VARIANT_ADD(count, populated_write)
 	.write = true,
 	.flushes = 1,
 	.notifications = 1,
+};
+
+/* All for each page, too, to unmap it from the child, and two rmap walks. */
+FIXTURE_VARIANT_ADD(count, shared_read)
+{
+	.prepare = populate,
+	.shared = true,
+	.flushes = NPAGES + 1,
+	.notifications = NPAGES + 1,
+	.rmap_walks = 2 * NPAGES,
 };
 
 static void do_nothing(char *mem)
@@ -132,6 +145,10 @@ FIXTURE_SETUP(count)
 	ASSERT_TRUE(write_file(TRACE "events/onewalk/look_hole/filter", "depth != -1"));
 	ASSERT_TRUE(write_file(TRACE "events/onewalk/enable", "1"));
 	variant->prepare(self->mem);
+	self->sharer = variant->shared ? fork() : -1;
+	if (!self->sharer)
+		for (;;)
+			pause();
 	memset(scratch, 0, sizeof(scratch));
 	if (!variant->zeroes)
 		fill(scratch, NPAGES, SEED);
@@ -140,6 +157,10 @@ FIXTURE_SETUP(count)
 FIXTURE_TEARDOWN(count)
 {
 	EXPECT_EQ(close(self->fd), 0);
+	if (self->sharer > 0) {
+		kill(self->sharer, SIGKILL);
+		waitpid(self->sharer, NULL, 0);
+	}
 }
 
 /* Only this process counts. */
@@ -213,7 +234,7 @@ TEST_F(count, one_walk)
 	EXPECT_EQ(counts.after, 0);
 	EXPECT_EQ(counts.flushes, variant->flushes);
 	EXPECT_EQ(counts.notifications, variant->notifications);
-	EXPECT_EQ(counts.rmap_walks, 0);
+	EXPECT_EQ(counts.rmap_walks, variant->rmap_walks);
 	EXPECT_TRUE(is_there(self->fd, self->mem, variant->zeroes));
 }
 

@@ -12,7 +12,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#include "lib.h"
+#include "onewalk.h"
 
 #define TRACING		"/sys/kernel/tracing/"
 
