@@ -210,10 +210,12 @@ static bool end_counting(struct counts *counts)
 	return true;
 }
 
-static bool is_there(int fd, const char *mem, bool zeroes)
+static bool is_there(int fd, const char *mem, bool zeroes, bool shared)
 {
-	return all_at(fd, mem, NPAGES, AT_DEVICE) &&
-	       (zeroes ? dev_sees_zeroes(fd, mem, NPAGES) : dev_sees(fd, mem, NPAGES, SEED));
+	/* What is shared stays read-only. */
+	return all_at(fd, mem, NPAGES, shared ? AT_DEVICE_RO : AT_DEVICE) &&
+	       (zeroes ? dev_sees_zeroes(fd, mem, NPAGES) :
+			 dev_sees(fd, mem, NPAGES, SEED));
 }
 
 /* A fault in place; what the device writes is what is there. */
@@ -235,7 +237,7 @@ TEST_F(count, one_walk)
 	EXPECT_EQ(counts.flushes, variant->flushes);
 	EXPECT_EQ(counts.notifications, variant->notifications);
 	EXPECT_EQ(counts.rmap_walks, variant->rmap_walks);
-	EXPECT_TRUE(is_there(self->fd, self->mem, variant->zeroes));
+	EXPECT_TRUE(is_there(self->fd, self->mem, variant->zeroes, variant->shared));
 }
 
 TEST_F(count, fault_then_migrate)
@@ -248,7 +250,7 @@ TEST_F(count, fault_then_migrate)
 	ASSERT_TRUE(end_counting(&counts));
 	EXPECT_EQ(counts.collecting, 1);
 	EXPECT_GE(counts.before, 1);
-	EXPECT_TRUE(is_there(self->fd, self->mem, variant->zeroes));
+	EXPECT_TRUE(is_there(self->fd, self->mem, variant->zeroes, variant->shared));
 }
 
 /* What has moved the device has learned of: neither an access nor a second try walks. */
@@ -264,7 +266,7 @@ TEST_F(count, migrate_then_access)
 	EXPECT_EQ(counts.collecting, 1);
 	EXPECT_EQ(counts.before, 0);
 	EXPECT_EQ(counts.after, 0);
-	EXPECT_TRUE(is_there(self->fd, self->mem, variant->zeroes));
+	EXPECT_TRUE(is_there(self->fd, self->mem, variant->zeroes, variant->shared));
 }
 
 TEST_HARNESS_MAIN
