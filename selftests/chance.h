@@ -121,16 +121,18 @@ static inline long pages_in_use(unsigned int unit)
 static inline bool devices_are_empty(void)
 {
 	for (unsigned int unit = 0; unit < 4; unit++) {
-		int fd = dev_open(unit);
-		long pages = pages_in_use(unit);
+		long pages = 1;
 
-		/* A page that is busy at that moment stays where it is. */
 		for (unsigned int tries = 0; pages > 0 && tries < 100; tries++) {
+			int fd = dev_open(unit);
+
+			if (tries)
+				sleep_for_ms(100);
+			/* A page that is busy at that moment stays where it is. */
 			dev_release(fd, NULL, 0);
-			sleep_for_ms(tries ? 100 : 1);
+			close(fd);
 			pages = pages_in_use(unit);
 		}
-		close(fd);
 		if (!pages || pages == -1)
 			continue;
 		say("device %u has %ld pages in use", unit, pages);

@@ -83,12 +83,9 @@ struct sites {
 /* Of the failures of this process. */
 static inline bool begin_tracing(void)
 {
-	char pid[16];
-
-	snprintf(pid, sizeof(pid), "%d", getpid());
 	return have_probes() &&
 	       place_probes(TRACE, "r:nomem/fails should_fail_ex ret=$retval:u8") &&
-	       write_file(TRACE "set_event_pid", pid) &&
+	       watch_this_process(TRACE "set_event_pid") &&
 	       write_file(TRACE "options/stacktrace", "1") &&
 	       write_file(TRACE "events/nomem/fails/filter", "ret == 1") &&
 	       write_file(TRACE "events/nomem/enable", "1") && clear_trace(TRACE "trace") &&

@@ -166,11 +166,7 @@ FIXTURE_TEARDOWN(count)
 /* Only this process counts. */
 static bool begin_counting(void)
 {
-	char pid[16];
-
-	snprintf(pid, sizeof(pid), "%d", getpid());
-	return clear_trace(TRACE "trace") &&
-	       write_file(TRACE "set_event_pid", pid) &&
+	return clear_trace(TRACE "trace") && watch_this_process(TRACE "set_event_pid") &&
 	       write_file(TRACE "tracing_on", "1");
 }
 

@@ -31,6 +31,15 @@ static inline bool place_probes(const char *instance, const char *probes)
 	       write_file(TRACING "kprobe_events", probes) && !mkdir(instance, 0755);
 }
 
+/* @event_pids is the file of an instance that says whom it watches. */
+static inline bool watch_this_process(const char *event_pids)
+{
+	char pid[16];
+
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	return write_file(event_pids, pid);
+}
+
 static inline bool clear_trace(const char *trace)
 {
 	int fd = open(trace, O_WRONLY | O_TRUNC | O_CLOEXEC);
