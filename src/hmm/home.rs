@@ -266,7 +266,7 @@ impl<O: PagemapOps> Fault<'_, O> {
 
         // SAFETY: By the type invariant the page is device-private, and referenced.
         let pagemap = unsafe { shims::dmirror_shim_page_pgmap(self.vmf.page) };
-        // SAFETY: This is its pagemap.
+        // SAFETY: This is its pagemap; that it is device-private, and referenced, see above.
         let place = unsafe { self.owner.resolve(pagemap, self.number()) }.map(|(_, place)| place);
         let choose = |_, source| match source == place {
             true => pages.one.take(),
