@@ -23,12 +23,13 @@ struct race {
 	int fd, other;
 	char *mem;		/* a huge page */
 	void (*event)(struct race *race);
+	bool reclaims;		/* see forget_translations() */
 	bool over;
 	pthread_rwlock_t ready;	/* held for writing while there is to be a huge page again */
 	pthread_t mover, events;
 	volatile unsigned long moved;	/* times that the huge page was on the device as one */
 	volatile unsigned long begun, seen;	/* events, and those that have ended */
-	unsigned long outdated;	/* looks of the CPU at a page that was just being dropped */
+	unsigned long outdated;	/* looks of the CPU at a page that was just dropped or reclaimed */
 	unsigned long failed;		/* those that went wrong */
 };
 
@@ -41,6 +42,7 @@ FIXTURE_VARIANT(races)
 {
 	void (*event)(struct race *race);
 	bool drops;	/* pages may become zeroes */
+	bool reclaims;	/* see forget_translations() */
 };
 
 /* Now and then all of it, which becomes a huge page again. */
@@ -150,6 +152,7 @@ static void page_out(struct race *race)
 FIXTURE_VARIANT_ADD(races, page_out)
 {
 	.event = page_out,
+	.reclaims = true,
 };
 
 static void fetch_to_other(struct race *race)
@@ -294,6 +297,11 @@ static bool write_and_read(struct race *race, size_t page, uint64_t seed, bool d
 		ret = dev_write(race->fd, mem, 1, data);
 		if (ret == 1)
 			memcpy(data, mem, PAGE);
+		if (ret == 1 && race->reclaims && !holds(data, 1, seed)) {
+			forget_translations();
+			memcpy(data, mem, PAGE);
+			race->outdated++;
+		}
 	}
 	/* The device may lack the patience, and that only. */
 	if (ret == -EBUSY)
@@ -319,6 +327,7 @@ TEST_F_TIMEOUT(races, beside, TIMEOUT)
 	for (size_t page = 0; page < HUGE_PAGES; page++)
 		fill(race->mem + page * PAGE, 1, page);
 	race->event = variant->event;
+	race->reclaims = variant->reclaims;
 	ASSERT_EQ(pthread_rwlock_init(&race->ready, NULL), 0);
 	/* Before anything happens to it, the huge page can go as one. */
 	for (int tries = 0; !race->moved && tries < TRIES; tries++)

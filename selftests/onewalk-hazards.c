@@ -303,20 +303,6 @@ static bool request(struct race *race, int fd, unsigned long request, char *buf)
 	return true;
 }
 
-/*
- * Reclaim unmaps many pages before it flushes the TLBs, and 7.3 lets others swap a page
- * in again meanwhile, to another place. So a CPU that has not faulted reads the old page
- * for a moment, whoever writes the new one: a device, or process_vm_writev(). Unmapping
- * flushes what reclaim has not, wherever that was.
- */
-static bool forget_translations(void)
-{
-	char *page = map_pages(1);
-
-	*page = 1;
-	return !munmap(page, PAGE);
-}
-
 /* Read on the other side first: a stale copy is there, if anywhere. */
 static bool write_and_find(struct race *race, uint64_t seed, bool by_cpu)
 {

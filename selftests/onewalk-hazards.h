@@ -54,6 +54,20 @@ static inline void set_flag(bool *flag)
 	__atomic_store_n(flag, true, __ATOMIC_RELEASE);
 }
 
+/*
+ * Reclaim unmaps many pages before it flushes the TLBs, and 7.3 lets others swap a page
+ * in again meanwhile, to another place. So a CPU that has not faulted reads the old page
+ * for a moment, whoever writes the new one: a device, or process_vm_writev(). Unmapping
+ * flushes what reclaim has not, wherever that was.
+ */
+static inline bool forget_translations(void)
+{
+	char *page = map_pages(1);
+
+	*page = 1;
+	return !munmap(page, PAGE);
+}
+
 /* The number in a file of /proc or /sys, or -1. */
 static inline long get_value(const char *path)
 {
