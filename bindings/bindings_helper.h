@@ -36,4 +36,12 @@ enum dmirror_ioctl {
 #endif
 const unsigned long DMIRROR_HMM_PFN_MIGRATE = HMM_PFN_MIGRATE;
 
+/* The flags of entries that name pages of private memory; 0 if there are none. */
+#ifndef DMIRROR_TYPED_ENTRIES
+#define HMM_PFN_DEVICE_PRIVATE 0UL
+#define MIGRATE_PFN_DEVICE_PRIVATE 0UL
+#endif
+const unsigned long DMIRROR_HMM_PFN_DEVICE_PRIVATE = HMM_PFN_DEVICE_PRIVATE;
+const unsigned long DMIRROR_MIGRATE_PFN_DEVICE_PRIVATE = MIGRATE_PFN_DEVICE_PRIVATE;
+
 #endif /* DMIRROR_BINDINGS_HELPER_H */

@@ -76,6 +76,79 @@ unsigned long dmirror_shim_migrate_faults(const struct migrate_vma *migrate)
 }
 #endif
 
+#ifdef DMIRROR_TYPED_ENTRIES
+static bool names_device_private(unsigned long hmm_pfn)
+{
+	return hmm_pfn & HMM_PFN_DEVICE_PRIVATE;
+}
+
+void dmirror_shim_migrate_device_range(unsigned long *src,
+				       const struct dev_pagemap *pgmap,
+				       unsigned long first, unsigned long npages)
+{
+	migrate_device_range(src, pgmap_page(pgmap, first), npages);
+}
+#else
+/*
+ * A kernel without the second series in patches/: pages of private memory are
+ * named like others, by their page frame numbers.
+ */
+static bool names_device_private(unsigned long hmm_pfn)
+{
+	return false;
+}
+
+static struct page *pgmap_page(const struct dev_pagemap *pgmap,
+			       unsigned long index)
+{
+	return pfn_to_page(PHYS_PFN(pgmap->range.start) + index);
+}
+
+static unsigned long device_private_page_to_offset(const struct page *page)
+{
+	return page_to_pfn(page);
+}
+
+static unsigned long migrate_pfn_from_page(const struct page *page)
+{
+	return migrate_pfn(page_to_pfn(page));
+}
+
+void dmirror_shim_migrate_device_range(unsigned long *src,
+				       const struct dev_pagemap *pgmap,
+				       unsigned long first, unsigned long npages)
+{
+	migrate_device_range(src, PHYS_PFN(pgmap->range.start) + first, npages);
+}
+#endif
+
+struct page *dmirror_shim_migrate_pfn_to_page(unsigned long mpfn)
+{
+	return migrate_pfn_to_page(mpfn);
+}
+
+unsigned long dmirror_shim_migrate_pfn(const struct page *page)
+{
+	return migrate_pfn_from_page(page);
+}
+
+unsigned long dmirror_shim_device_offset(const struct page *page)
+{
+	return device_private_page_to_offset(page);
+}
+
+/* The offset of a page that need not be there yet. */
+unsigned long dmirror_shim_device_offset_at(u64 start)
+{
+	return device_private_page_to_offset(pfn_to_page(PHYS_PFN(start)));
+}
+
+struct page *dmirror_shim_pagemap_page(const struct dev_pagemap *pgmap,
+				       unsigned long index)
+{
+	return pgmap_page(pgmap, index);
+}
+
 struct page *dmirror_shim_pfn_to_page(unsigned long pfn)
 {
 	return pfn_to_page(pfn);
@@ -109,11 +182,9 @@ static bool is_in_direct_map(struct page *page)
 }
 
 /* Stores the pagemap of device memory. */
-enum dmirror_frame_kind dmirror_shim_frame_kind(unsigned long pfn,
-						struct dev_pagemap **pgmap)
+enum dmirror_frame_kind dmirror_shim_page_kind(struct page *page,
+					       struct dev_pagemap **pgmap)
 {
-	struct page *page = pfn_to_page(pfn);
-
 	if (is_zone_device_page(page)) {
 		*pgmap = page_pgmap(page);
 		if ((*pgmap)->type == MEMORY_DEVICE_PRIVATE)
@@ -123,10 +194,22 @@ enum dmirror_frame_kind dmirror_shim_frame_kind(unsigned long pfn,
 	}
 	if (folio_test_anon(page_folio(page)))
 		return DMIRROR_FRAME_ANONYMOUS;
-	if (is_zero_pfn(pfn))
+	if (is_zero_pfn(page_to_pfn(page)))
 		return DMIRROR_FRAME_ZEROES;
 	return is_in_direct_map(page) ? DMIRROR_FRAME_OTHER :
 					DMIRROR_FRAME_UNREACHABLE;
+}
+
+enum dmirror_frame_kind dmirror_shim_hmm_pfn_kind(unsigned long hmm_pfn,
+						  struct dev_pagemap **pgmap)
+{
+	struct page *page = hmm_pfn_to_page(hmm_pfn);
+
+	if (names_device_private(hmm_pfn)) {
+		*pgmap = page_pgmap(page);
+		return DMIRROR_FRAME_PRIVATE;
+	}
+	return dmirror_shim_page_kind(page, pgmap);
 }
 
 unsigned int dmirror_shim_page_order(struct page *page)

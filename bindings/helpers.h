@@ -41,12 +41,25 @@ int dmirror_shim_hmm_range_collect(struct hmm_range *range,
 void dmirror_shim_migrate_hmm_range_setup(struct hmm_range *range);
 unsigned long dmirror_shim_migrate_faults(const struct migrate_vma *migrate);
 
+/* linux/migrate.h, linux/memremap.h: how pages are named */
+struct page *dmirror_shim_migrate_pfn_to_page(unsigned long mpfn);
+unsigned long dmirror_shim_migrate_pfn(const struct page *page);
+unsigned long dmirror_shim_device_offset(const struct page *page);
+unsigned long dmirror_shim_device_offset_at(u64 start);
+struct page *dmirror_shim_pagemap_page(const struct dev_pagemap *pgmap,
+				       unsigned long index);
+void dmirror_shim_migrate_device_range(unsigned long *src,
+				       const struct dev_pagemap *pgmap,
+				       unsigned long first, unsigned long npages);
+
 /* linux/mm.h, linux/memremap.h */
 struct page *dmirror_shim_pfn_to_page(unsigned long pfn);
 unsigned long dmirror_shim_page_to_pfn(const struct page *page);
 struct dev_pagemap *dmirror_shim_page_pgmap(const struct page *page);
-enum dmirror_frame_kind dmirror_shim_frame_kind(unsigned long pfn,
-						struct dev_pagemap **pgmap);
+enum dmirror_frame_kind dmirror_shim_page_kind(struct page *page,
+					       struct dev_pagemap **pgmap);
+enum dmirror_frame_kind dmirror_shim_hmm_pfn_kind(unsigned long hmm_pfn,
+						  struct dev_pagemap **pgmap);
 unsigned int dmirror_shim_page_order(struct page *page);
 void dmirror_shim_device_folio_init(struct page *page, struct dev_pagemap *pgmap,
 				    unsigned int order);

@@ -105,9 +105,9 @@ impl<'a> Pages<'a> {
             let pages = page.pages();
             let page = page.into_raw();
             // SAFETY: A locked page is valid.
-            let number = unsafe { shims::dmirror_shim_page_to_pfn(page.as_ptr()) };
+            let entry = unsafe { shims::dmirror_shim_migrate_pfn(page.as_ptr()) };
             // INVARIANT: Lock and reference have been given to us, and it is as large as its source.
-            *dst = MigratePfn::target(number, pages).into_raw();
+            *dst = MigratePfn::target(entry, pages).into_raw();
         }
     }
 
@@ -118,7 +118,7 @@ impl<'a> Pages<'a> {
 
         entries
             .map(|(index, (&src, &dst))| (index, MigratePfn::new(src), MigratePfn::new(dst)))
-            .filter(|(_, src, dst)| src.migrates() && dst.number().is_some())
+            .filter(|(_, src, dst)| src.migrates() && dst.has_page())
     }
 
     /// How many pages, counted as small ones, still take part.
@@ -141,7 +141,7 @@ impl<'a> Pages<'a> {
         let entries = self.src.iter().map(|&src| MigratePfn::new(src));
 
         entries
-            .filter(|src| src.migrates() && src.number().is_some())
+            .filter(|src| src.migrates() && src.has_page())
             .count()
     }
 
@@ -158,16 +158,14 @@ impl<'a> Pages<'a> {
     }
 
     /// Calls `tell` for each small page, or part of a huge one, that moved, once committed: with the
-    /// number of the page, its new frame number, and the entry of its source.
-    pub(super) fn moved_to(&self, mut tell: impl FnMut(usize, usize, MigratePfn)) {
+    /// number of the page, its source, its target, and which part of both it is.
+    pub(super) fn moved_to(&self, mut tell: impl FnMut(usize, MigratePfn, MigratePfn, usize)) {
         if self.committed.is_none() {
             return;
         }
         for (index, src, dst) in self.taking_part() {
             for part in 0..dst.pages() {
-                if let Some(number) = dst.number() {
-                    tell(index + part, number + part, src);
-                }
+                tell(index + part, src, dst, part);
             }
         }
     }
@@ -233,9 +231,8 @@ impl Drop for Pages<'_> {
 
 /// The page in an entry of the `dst` of a batch that has not been committed.
 fn take_target(entry: usize) -> Option<LockedPage> {
-    let number = MigratePfn::new(entry).number()?;
-    // SAFETY: The entries of `dst` name frames that have a `struct page`.
-    let page = unsafe { shims::dmirror_shim_pfn_to_page(number) };
+    // SAFETY: What an entry of `dst` names has a `struct page`.
+    let page = unsafe { shims::dmirror_shim_migrate_pfn_to_page(entry) };
     let page = NonNull::new(page)?;
     // SAFETY: By the invariant of `Pages` lock and reference are ours without a commit; the entry is
     // taken once.

@@ -216,7 +216,11 @@ impl<O: PagemapOps> CoherentMemory<O> {
 impl<O: PagemapOps> PinnedDrop for CoherentMemory<O> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the type invariant the memory is registered, and nobody else refers to it.
-        unsafe { evict(&self.owner, self.frames(), || self.in_use()) };
+        unsafe {
+            evict(&self.owner, self.raw.get(), self.frames().len(), || {
+                self.in_use()
+            })
+        };
         // SAFETY: By the type invariant the memory is registered. This waits for `folio_free` on
         // the last page.
         unsafe { bindings::memunmap_pages(self.raw.get()) };

@@ -24,8 +24,8 @@ use super::{
     }, //
 };
 use crate::bindings as shims;
-use core::ops::Range;
 use kernel::{
+    bindings,
     pr_err_once,
     time::{
         delay::fsleep,
@@ -36,8 +36,8 @@ use kernel::{
 /// How long to wait before pages are tried again that somebody else has locked.
 const RETRY: Delta = Delta::from_millis(10);
 
-/// Brings all pages of the device memory `frames` home, trying again until none is left in use, as
-/// `in_use` counts them.
+/// Brings all `pages` pages of the device memory `pagemap` home, trying again until none is left in
+/// use, as `in_use` counts them.
 ///
 /// A page may be locked or under migration by others for a while; one of coherent memory may also
 /// be in use by I/O, for as long as that takes. Without memory this waits for memory: there is no
@@ -46,11 +46,12 @@ const RETRY: Delta = Delta::from_millis(10);
 ///
 /// # Safety
 ///
-/// `frames` are those of registered memory of the device `owner`, from the start of a block on, and
-/// no page of it is taken into use any more.
+/// `pagemap` is registered memory of the device `owner`, of so many pages, from the start of a block
+/// on, and no page of it is taken into use any more.
 pub(super) unsafe fn evict<O: PagemapOps>(
     owner: &DeviceOwner<O>,
-    frames: Range<usize>,
+    pagemap: *const bindings::dev_pagemap,
+    pages: usize,
     in_use: impl Fn() -> usize,
 ) {
     let mut home = HomePages::new();
@@ -60,12 +61,12 @@ pub(super) unsafe fn evict<O: PagemapOps>(
             fsleep(RETRY);
             continue;
         };
-        for first in frames.clone().step_by(BLOCK_PAGES) {
-            let count = (frames.end - first).min(BLOCK_PAGES);
+        for first in (0..pages).step_by(BLOCK_PAGES) {
+            let count = (pages - first).min(BLOCK_PAGES);
             // If the answer is out of date, what is collected finds no target, and stays for the next
             // time.
-            // SAFETY: The frames of registered memory have a `struct page`.
-            let filled = if unsafe { order_at(first) } == BLOCK_ORDER {
+            // SAFETY: By the safety requirements.
+            let filled = if unsafe { order_at(pagemap, first) } == BLOCK_ORDER {
                 home.try_huge(true);
                 home.has_huge()
             } else {
@@ -75,8 +76,9 @@ pub(super) unsafe fn evict<O: PagemapOps>(
                 continue;
             };
             src.fill(0);
-            // SAFETY: By the safety requirements; `src` has room for all. It always succeeds.
-            unsafe { shims::migrate_device_range(src.as_mut_ptr(), first, count) };
+            let src_entries = src.as_mut_ptr();
+            // SAFETY: By the safety requirements; `src` has room for all.
+            unsafe { shims::dmirror_shim_migrate_device_range(src_entries, pagemap, first, count) };
             // SAFETY: That has collected the pages in use into `src`; `dst` is all zeroes.
             let pages = unsafe { Pages::of_device(src, dst) };
             let collected = Collected::new(pages, owner);

@@ -4,8 +4,9 @@
 //!
 //! Memory that the CPU can address is named by a page frame number, private device memory by its
 //! place on the device. The two never convert into each other, so that no arithmetic can take one
-//! for the other: a device-private page has a page frame number today, but nothing lives at that
-//! address, and kernels to come may drop the number.
+//! for the other. Where the kernel names a page of private memory it does so by an offset, of which
+//! only differences mean something. Without the second series in `patches/` that is a page frame
+//! number, though nothing lives at that address.
 //!
 //! C headers: [`include/linux/hmm.h`](srctree/include/linux/hmm.h),
 //! [`include/linux/migrate.h`](srctree/include/linux/migrate.h)
@@ -51,6 +52,23 @@ impl DeviceIndex {
     }
 }
 
+/// What the kernel names a page of private memory by. The pages of one pagemap have consecutive ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DeviceOffset(usize);
+
+impl DeviceOffset {
+    /// The offset as the kernel tells it.
+    pub(super) const fn new(raw: usize) -> Self {
+        Self(raw)
+    }
+
+    /// How many pages of the same pagemap there are from `first` to this one, which comes after it.
+    #[inline]
+    pub(super) const fn pages_from(self, first: Self) -> usize {
+        self.0.wrapping_sub(first.0)
+    }
+}
+
 /// Where a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
@@ -83,6 +101,7 @@ impl HmmPfn {
     const WRITE: usize = bindings::hmm_pfn_flags_HMM_PFN_WRITE;
     const ERROR: usize = bindings::hmm_pfn_flags_HMM_PFN_ERROR;
     const MIGRATE: usize = bindings::DMIRROR_HMM_PFN_MIGRATE;
+    const DEVICE: usize = bindings::DMIRROR_HMM_PFN_DEVICE_PRIVATE;
     const FLAGS: usize = bindings::hmm_pfn_flags_HMM_PFN_FLAGS;
     const ORDER_SHIFT: u32 = bindings::hmm_pfn_flags_HMM_PFN_ORDER_SHIFT as u32;
     const ORDER_MASK: usize = 0x1f;
@@ -95,11 +114,13 @@ impl HmmPfn {
         Self(raw)
     }
 
-    /// What a walk would write of a page of this frame number, mapped by an entry of its own.
-    pub(super) const fn mapped(number: usize, writable: bool) -> Self {
+    /// What a walk would write of the page that is `part` pages behind the first one in `target`, the
+    /// target of a migration, mapped by an entry of its own.
+    pub(super) const fn mapped(target: MigratePfn, part: usize, writable: bool) -> Self {
         let write = if writable { Self::WRITE } else { 0 };
+        let device = if target.is_device() { Self::DEVICE } else { 0 };
 
-        Self(number | Self::VALID | write)
+        Self((target.number() + part) | Self::VALID | write | device)
     }
 
     /// The entry as the kernel wants it.
@@ -148,7 +169,7 @@ impl HmmPfn {
         Self(self.0 & !part | (address >> PAGE_SHIFT) & part)
     }
 
-    /// The number in the entry; of which memory it is a frame, the `struct page` knows.
+    /// The number in the entry: a page frame number, or a [`DeviceOffset`].
     #[inline]
     pub(super) const fn number(self) -> usize {
         self.0 & !Self::FLAGS
@@ -165,6 +186,7 @@ impl MigratePfn {
     const MIGRATE: usize = bindings::MIGRATE_PFN_MIGRATE as usize;
     const WRITE: usize = bindings::MIGRATE_PFN_WRITE as usize;
     const COMPOUND: usize = bindings::MIGRATE_PFN_COMPOUND as usize;
+    const DEVICE: usize = bindings::DMIRROR_MIGRATE_PFN_DEVICE_PRIVATE;
     const SHIFT: u32 = bindings::MIGRATE_PFN_SHIFT;
 
     /// The entry as the kernel wrote it.
@@ -172,12 +194,12 @@ impl MigratePfn {
         Self(raw)
     }
 
-    /// The `dst` entry that offers the page with this frame number (C: `migrate_pfn()`), a huge one
-    /// if it is as large as more than one small page.
-    pub(super) const fn target(number: usize, pages: usize) -> Self {
+    /// The `dst` entry that offers the page that `entry` names (C: `migrate_pfn_from_page()`), a huge
+    /// one if it is as large as more than one small page.
+    pub(super) const fn target(entry: usize, pages: usize) -> Self {
         let size = if pages > 1 { Self::COMPOUND } else { 0 };
 
-        Self((number << Self::SHIFT) | size | Self::VALID)
+        Self(entry | size)
     }
 
     /// The entry as the kernel wants it.
@@ -185,12 +207,20 @@ impl MigratePfn {
         self.0
     }
 
-    /// The frame number, if there is a page (C: `migrate_pfn_to_page()`).
-    pub(super) const fn number(self) -> Option<usize> {
-        if self.0 & Self::VALID == 0 {
-            return None;
-        }
-        Some(self.0 >> Self::SHIFT)
+    /// Whether there is a page (C: `migrate_pfn_to_page()`).
+    pub(super) const fn has_page(self) -> bool {
+        self.0 & Self::VALID != 0
+    }
+
+    /// What names the page, if there is one: a page frame number, or a [`DeviceOffset`].
+    const fn number(self) -> usize {
+        self.0 >> Self::SHIFT
+    }
+
+    /// The page is private memory. Known only if the kernel tells.
+    #[allow(clippy::bad_bit_mask, reason = "0 if the kernel does not tell")]
+    const fn is_device(self) -> bool {
+        self.0 & Self::DEVICE != 0
     }
 
     /// The entry takes part: a page that can move, or a hole that can be filled.
@@ -217,6 +247,18 @@ impl MigratePfn {
 #[kernel::macros::kunit_tests(dmirror_frame)]
 mod tests {
     use super::*;
+
+    /// What C makes of a page of system memory with this frame number.
+    fn entry(number: usize) -> usize {
+        number << MigratePfn::SHIFT | MigratePfn::VALID
+    }
+
+    #[test]
+    fn device_offsets_count_pages() {
+        let first = DeviceOffset::new(0x1200);
+        assert_eq!(DeviceOffset::new(0x1234).pages_from(first), 0x34);
+        assert_eq!(first.pages_from(first), 0);
+    }
 
     #[test]
     fn hmm_pfn_says_what_the_flags_say() {
@@ -259,6 +301,7 @@ mod tests {
             HmmPfn::WRITE,
             HmmPfn::ERROR,
             HmmPfn::MIGRATE,
+            HmmPfn::DEVICE,
             order,
             number,
         ];
@@ -276,33 +319,34 @@ mod tests {
 
     #[test]
     fn hmm_pfn_of_a_mapped_page() {
-        for writable in [false, true] {
-            let pfn = HmmPfn::new(HmmPfn::mapped(0x1234, writable).into_raw());
+        for (writable, flag) in [(false, 0), (true, MigratePfn::DEVICE)] {
+            let target = MigratePfn::target(entry(0x1230) | flag, BLOCK_PAGES);
+            let pfn = HmmPfn::new(HmmPfn::mapped(target, 4, writable).into_raw());
             assert!(pfn.is_valid() && !pfn.is_collected());
             assert_eq!(pfn.is_writable(), writable);
             assert_eq!((pfn.number(), pfn.order()), (0x1234, 0));
+            let is_device = pfn.0 & HmmPfn::DEVICE != 0;
+            assert_eq!(is_device, target.is_device());
         }
     }
 
     #[test]
     fn migrate_pfn_round_trip() {
         for pages in [1, BLOCK_PAGES] {
-            let target = MigratePfn::target(0xabcdef, pages);
-            assert_eq!(target.number(), Some(0xabcdef));
-            assert_eq!(target.pages(), pages);
-            assert!(!target.migrates());
-            assert_eq!(MigratePfn::new(target.into_raw()).number(), Some(0xabcdef));
+            let target = MigratePfn::new(MigratePfn::target(entry(0xabcdef), pages).into_raw());
+            assert!(target.has_page() && !target.is_device() && !target.migrates());
+            assert_eq!((target.number(), target.pages()), (0xabcdef, pages));
         }
     }
 
     #[test]
-    fn migrate_pfn_hole_has_no_number() {
+    fn migrate_pfn_hole_has_no_page() {
         let hole = MigratePfn::new(MigratePfn::MIGRATE);
         assert!(hole.migrates());
-        assert_eq!(hole.number(), None);
+        assert!(!hole.has_page());
         assert_eq!(hole.pages(), 1);
         let hole = MigratePfn::new(MigratePfn::MIGRATE | MigratePfn::COMPOUND);
-        assert_eq!((hole.number(), hole.pages()), (None, BLOCK_PAGES));
+        assert_eq!((hole.has_page(), hole.pages()), (false, BLOCK_PAGES));
         assert!(!MigratePfn::new(0).migrates());
     }
 }

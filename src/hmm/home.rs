@@ -17,7 +17,7 @@ use super::{
     },
     mm::is_random,
     outcome::Outcome,
-    page::order_at,
+    page::device_offset,
     pagemap::{
         DeviceOwner,
         PagemapOps, //
@@ -248,8 +248,8 @@ impl<O: PagemapOps> Fault<'_, O> {
     /// touches pages in no order, and not with a part of a huge page, which has to be split first.
     /// 7.3 without the series in `patches/` forgets then which part is locked.
     fn may_go_around(&self) -> bool {
-        // SAFETY: The frame is that of a page.
-        let is_small = || unsafe { order_at(self.number()) } == 0;
+        // SAFETY: By the type invariant the page is valid.
+        let is_small = || unsafe { shims::dmirror_shim_page_order(self.vmf.page) } == 0;
 
         !self.is_huge() && is_small() && !is_random(self.vma())
     }
@@ -266,8 +266,10 @@ impl<O: PagemapOps> Fault<'_, O> {
 
         // SAFETY: By the type invariant the page is device-private, and referenced.
         let pagemap = unsafe { shims::dmirror_shim_page_pgmap(self.vmf.page) };
+        // SAFETY: By the type invariant the page is device-private, and referenced.
+        let offset = unsafe { device_offset(self.vmf.page) };
         // SAFETY: This is its pagemap; that it is device-private, and referenced, see above.
-        let place = unsafe { self.owner.resolve(pagemap, self.number()) }.map(|(_, place)| place);
+        let place = unsafe { self.owner.resolve(pagemap, offset) }.map(|(_, place)| place);
         let choose = |_, source| match source == place {
             true => pages.one.take(),
             false => pages.small.pop(),
@@ -277,12 +279,6 @@ impl<O: PagemapOps> Fault<'_, O> {
         // Neighbours that are not on the device were not asked for.
         outcome.skipped = usize::from(outcome.moved + outcome.failed == 0);
         result
-    }
-
-    /// The frame number of the page.
-    fn number(&self) -> usize {
-        // SAFETY: By the type invariant the page is valid.
-        unsafe { shims::dmirror_shim_page_to_pfn(self.vmf.page) }
     }
 
     fn vma(&self) -> &VmaRef {

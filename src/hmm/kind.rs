@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What kind of memory a frame is.
+//! What kind of memory a page is.
 //!
 //! C headers: [`include/linux/memremap.h`](srctree/include/linux/memremap.h),
 //! [`include/linux/page-flags.h`](srctree/include/linux/page-flags.h)
 
+use super::frame::HmmPfn;
 use crate::bindings as shims;
 use core::ptr::null_mut;
 use kernel::bindings;
 
-/// What kind of memory a frame is.
+/// What kind of memory a page is.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     /// Anonymous system memory.
@@ -27,17 +28,37 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// That of the frame `number`. It stays so, and a pagemap valid, while the page is in use.
+    /// That of the page that `pfn`, which is valid, names. It stays so, and a pagemap valid, while
+    /// the page is in use.
     ///
     /// # Safety
     ///
-    /// The frame has a `struct page`.
+    /// The page has a `struct page`.
     #[inline]
-    pub(super) unsafe fn of(number: usize) -> Self {
+    pub(super) unsafe fn of(pfn: HmmPfn) -> Self {
         let mut pagemap = null_mut();
-
         // SAFETY: By the safety requirements, and `pagemap` can be written.
-        match unsafe { shims::dmirror_shim_frame_kind(number, &raw mut pagemap) } {
+        let kind = unsafe { shims::dmirror_shim_hmm_pfn_kind(pfn.into_raw(), &raw mut pagemap) };
+
+        Self::new(kind, pagemap)
+    }
+
+    /// That of `page`. It stays so, and a pagemap valid, while the page is in use.
+    ///
+    /// # Safety
+    ///
+    /// The page is valid.
+    pub(super) unsafe fn of_page(page: *mut bindings::page) -> Self {
+        let mut pagemap = null_mut();
+        // SAFETY: By the safety requirements, and `pagemap` can be written.
+        let kind = unsafe { shims::dmirror_shim_page_kind(page, &raw mut pagemap) };
+
+        Self::new(kind, pagemap)
+    }
+
+    #[inline]
+    fn new(kind: shims::dmirror_frame_kind, pagemap: *mut bindings::dev_pagemap) -> Self {
+        match kind {
             shims::dmirror_frame_kind_DMIRROR_FRAME_ANONYMOUS => Self::Anonymous,
             shims::dmirror_frame_kind_DMIRROR_FRAME_ZEROES => Self::Zeroes,
             shims::dmirror_frame_kind_DMIRROR_FRAME_OTHER => Self::Other,

@@ -6,6 +6,7 @@
 
 use super::{
     frame::{
+        DeviceOffset,
         Frame,
         HmmPfn,
         Pfn, //
@@ -130,15 +131,18 @@ impl Mapping {
         }
 
         let number = pfn.number();
-        // SAFETY: A valid entry names a frame that has a `struct page`.
-        let kind = unsafe { Kind::of(number) };
+        // SAFETY: A valid entry names a page that has a `struct page`.
+        let kind = unsafe { Kind::of(pfn) };
         let frame = match kind {
             Kind::Anonymous | Kind::Zeroes | Kind::Other => Frame::System(Pfn::new(number)),
-            // SAFETY: It is a frame of that private memory, in use during the call.
-            Kind::Private(pagemap) => match unsafe { owner.resolve(pagemap, number) } {
-                Some((_, index)) => Frame::Device(index),
-                None => return Self::Error,
-            },
+            Kind::Private(pagemap) => {
+                let offset = DeviceOffset::new(number);
+                // SAFETY: It is a page of that private memory, in use during the call.
+                match unsafe { owner.resolve(pagemap, offset) } {
+                    Some((_, index)) => Frame::Device(index),
+                    None => return Self::Error,
+                }
+            }
             // SAFETY: It is the pagemap of a frame that is in use during the call.
             Kind::Coherent(pagemap) => match unsafe { owner.owns(pagemap) } {
                 true => Frame::Coherent(Pfn::new(number)),

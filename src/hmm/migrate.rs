@@ -50,6 +50,7 @@ use super::{
     },
     outcome::Outcome,
     page::{
+        device_offset,
         LockedPage,
         SourcePage, //
     },
@@ -320,21 +321,24 @@ unsafe fn source<'a, O: PagemapOps>(
     src: MigratePfn,
     owner: &DeviceOwner<O>,
 ) -> Option<Source<'a, O>> {
-    let Some(number) = src.number() else {
+    if !src.has_page() {
         return Some(Source::Hole);
-    };
-    // SAFETY: The frame of a collected page has a `struct page`.
-    let page = NonNull::new(unsafe { shims::dmirror_shim_pfn_to_page(number) })?;
+    }
+    // SAFETY: A collected page has a `struct page`.
+    let page = unsafe { shims::dmirror_shim_migrate_pfn_to_page(src.into_raw()) };
+    let page = NonNull::new(page)?;
 
-    // SAFETY: The frame of a collected page has a `struct page`.
-    match unsafe { Kind::of(number) } {
+    // SAFETY: The page is valid for `'a`.
+    match unsafe { Kind::of_page(page.as_ptr()) } {
         // SAFETY: The page is anonymous memory of the system, valid for `'a`, and of that size.
         Kind::Anonymous => Some(Source::System(unsafe {
             SourcePage::from_raw(page, src.pages())
         })),
         Kind::Private(pagemap) => {
+            // SAFETY: The page is private memory.
+            let offset = unsafe { device_offset(page.as_ptr()) };
             // SAFETY: The page is one of that private memory, and in use for `'a`.
-            let (pagemap, index) = unsafe { owner.resolve(pagemap, number) }?;
+            let (pagemap, index) = unsafe { owner.resolve(pagemap, offset) }?;
             Some(Source::Device(pagemap.ops(), index))
         }
         // SAFETY: It is the pagemap of the page, which is in use for `'a`.
@@ -357,7 +361,7 @@ impl Committed<'_> {
     }
 
     /// Where each of them has moved: see [`Pages::moved_to`].
-    pub(super) fn moved_to(&self, tell: impl FnMut(usize, usize, MigratePfn)) {
+    pub(super) fn moved_to(&self, tell: impl FnMut(usize, MigratePfn, MigratePfn, usize)) {
         self.0.moved_to(tell);
     }
 }

@@ -9,6 +9,7 @@
 //! [`include/linux/highmem.h`](srctree/include/linux/highmem.h)
 
 use super::{
+    frame::DeviceOffset,
     notifier::Active,
     pagemap::PagemapOps, //
 };
@@ -63,17 +64,27 @@ impl LockedPage {
     }
 }
 
-/// The order of the folio of which the page with the frame number `number` is a part. Without a lock
-/// on the folio it may be out of date at once.
+/// The order of the folio of which the page number `index` of `pagemap` is a part. Without a lock on
+/// the folio it may be out of date at once.
 ///
 /// # Safety
 ///
-/// The frame has a `struct page`.
-pub(super) unsafe fn order_at(number: usize) -> u32 {
+/// The pagemap is registered, and has that many pages.
+pub(super) unsafe fn order_at(pagemap: *const bindings::dev_pagemap, index: usize) -> u32 {
     // SAFETY: By the safety requirements.
-    let page = unsafe { shims::dmirror_shim_pfn_to_page(number) };
+    let page = unsafe { shims::dmirror_shim_pagemap_page(pagemap, index) };
     // SAFETY: The page is valid.
     unsafe { shims::dmirror_shim_page_order(page) }
+}
+
+/// What the kernel names `page` by.
+///
+/// # Safety
+///
+/// The page is valid, and private memory of a device.
+pub(super) unsafe fn device_offset(page: *const bindings::page) -> DeviceOffset {
+    // SAFETY: By the safety requirements.
+    DeviceOffset::new(unsafe { shims::dmirror_shim_device_offset(page) })
 }
 
 impl Drop for LockedPage {

@@ -18,7 +18,10 @@
 
 use super::{
     evict::evict,
-    frame::DeviceIndex,
+    frame::{
+        DeviceIndex,
+        DeviceOffset, //
+    },
     free::{
         FreeBlock,
         FreePage, //
@@ -30,6 +33,7 @@ use super::{
     },
     outcome::Outcome,
     page::{
+        device_offset,
         order_at,
         LockedPage, //
     },
@@ -43,7 +47,6 @@ use super::{
 use crate::bindings as shims;
 use core::{
     marker::PhantomData,
-    ops::Range,
     pin::Pin,
     ptr::NonNull, //
 };
@@ -127,17 +130,17 @@ impl<O: PagemapOps> DeviceOwner<O> {
         owner == self.as_raw()
     }
 
-    /// Which private memory it is, and the place of a frame of it on the device, if it is of this
+    /// Which private memory it is, and the place of a page of it on the device, if it is of this
     /// owner.
     ///
     /// # Safety
     ///
-    /// `pagemap` is that of the frame `number`, which is one of private memory, and whose page stays
-    /// in use (locked, referenced or mapped) for `'a`.
+    /// `pagemap` is that of the page of private memory that `offset` names, which stays in use
+    /// (locked, referenced or mapped) for `'a`.
     pub(super) unsafe fn resolve<'a>(
         &self,
         pagemap: *mut bindings::dev_pagemap,
-        number: usize,
+        offset: DeviceOffset,
     ) -> Option<(&'a Pagemap<O>, DeviceIndex)> {
         // SAFETY: The pagemap of a page is valid while that is in use.
         if !unsafe { self.owns(pagemap) } {
@@ -147,7 +150,7 @@ impl<O: PagemapOps> DeviceOwner<O> {
         // stays while a page of it is in use.
         let pagemap = unsafe { Pagemap::from_raw(pagemap) };
 
-        Some((pagemap, pagemap.index_of(number)))
+        Some((pagemap, pagemap.index_of(offset)))
     }
 }
 
@@ -162,7 +165,8 @@ static PAGEMAPS: Atomic<u32> = Atomic::new(0);
 /// # Invariants
 ///
 /// `raw` is registered by `memremap_pages()` for `pages` pages in `region`, with `OPS` of this type
-/// and the address of `owner`, and is the field of a pinned, fully initialised `Self`.
+/// and the address of `owner`, and is the field of a pinned, fully initialised `Self`. `first` names
+/// the first page.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Pagemap<O: PagemapOps> {
     #[pin]
@@ -173,6 +177,7 @@ pub(crate) struct Pagemap<O: PagemapOps> {
     region: Region,
     pages: u32,
     base: DeviceIndex,
+    first: DeviceOffset,
     number: u32,
     /// Pages from this offset on have never been handed out.
     fresh: Atomic<u32>,
@@ -224,6 +229,12 @@ impl<O: PagemapOps> Pagemap<O> {
             },
             pages,
             base,
+            first: {
+                // SAFETY: `region` has been initialised above.
+                let start = unsafe { (*this.as_ptr()).region.start };
+                // SAFETY: The page is only named.
+                DeviceOffset::new(unsafe { shims::dmirror_shim_device_offset_at(start) })
+            },
             number: PAGEMAPS.fetch_add(1, Relaxed),
             fresh: Atomic::new(0),
             in_use: Atomic::new(0),
@@ -288,9 +299,8 @@ impl<O: PagemapOps> Pagemap<O> {
         if page.pagemap() != self.number {
             return Err(EINVAL);
         }
-        let number = self.first_pfn() + page.offset();
-        // SAFETY: Pages of a registered pagemap have a `struct page`.
-        let raw = unsafe { shims::dmirror_shim_pfn_to_page(number) };
+        // SAFETY: The pagemap is registered, and this one of its pages.
+        let raw = unsafe { shims::dmirror_shim_pagemap_page(self.raw.get(), page.offset()) };
         self.in_use.fetch_add(page.pages(), Relaxed);
         // SAFETY: By the invariant of `FreePage` nobody uses the pages. The pagemap is registered.
         unsafe { shims::dmirror_shim_device_folio_init(raw, self.raw.get(), page.order()) };
@@ -306,37 +316,27 @@ impl<O: PagemapOps> Pagemap<O> {
 
     /// How many huge pages are in use. It may be out of date at once.
     pub(crate) fn huge_pages(&self) -> usize {
-        let blocks = self.frames().step_by(BLOCK_PAGES);
+        let blocks = (0..self.pages as usize).step_by(BLOCK_PAGES);
 
-        blocks
-            // SAFETY: Pages of a registered pagemap have a `struct page`.
-            .filter(|&first| unsafe { order_at(first) } == BLOCK_ORDER)
-            .count()
+        blocks.filter(|&first| self.is_huge_at(first)).count()
     }
 
     /// Whether the page `index` of the device is in this pagemap, and in a block that is one huge
     /// page. It may be out of date at once.
     pub(crate) fn is_huge(&self, index: DeviceIndex) -> bool {
-        let offset = index.number().checked_sub(self.base.number());
-        let first = offset.and_then(|offset| self.frames().nth(offset - offset % BLOCK_PAGES));
+        let number = index.number().checked_sub(self.base.number());
 
-        // SAFETY: Pages of a registered pagemap have a `struct page`.
-        first.is_some_and(|first| unsafe { order_at(first) } == BLOCK_ORDER)
+        number.is_some_and(|number| self.is_huge_at(number - number % BLOCK_PAGES))
     }
 
-    /// The frames of all pages.
-    fn frames(&self) -> Range<usize> {
-        let first = self.first_pfn();
-
-        first..first + self.pages as usize
+    /// Whether the block from page number `first` of the pagemap on is one huge page.
+    fn is_huge_at(&self, first: usize) -> bool {
+        // SAFETY: By the type invariant the pagemap is registered with that many pages.
+        first < self.pages as usize && unsafe { order_at(self.raw.get(), first) } == BLOCK_ORDER
     }
 
-    fn first_pfn(&self) -> usize {
-        (self.region.start >> PAGE_SHIFT) as usize
-    }
-
-    fn index_of(&self, number: usize) -> DeviceIndex {
-        DeviceIndex::new(self.base.number() + (number - self.first_pfn()))
+    fn index_of(&self, offset: DeviceOffset) -> DeviceIndex {
+        DeviceIndex::new(self.base.number() + offset.pages_from(self.first))
     }
 
     /// The pagemap around its C part.
@@ -359,14 +359,14 @@ impl<O: PagemapOps> Pagemap<O> {
         let page = folio.cast::<bindings::page>();
         // SAFETY: The page is valid; the pagemap stays until after this callback.
         let this = unsafe { Self::from_raw(shims::dmirror_shim_page_pgmap(page)) };
-        // SAFETY: The page is valid.
-        let number = unsafe { shims::dmirror_shim_page_to_pfn(page) };
+        // SAFETY: The page is valid, and private memory.
+        let offset = unsafe { device_offset(page) };
         // SAFETY: mm has given up the folio, and does not look at it after this callback.
         let order = unsafe { shims::dmirror_shim_device_folio_dissolve(page) };
 
         this.in_use.fetch_sub(1 << order, Relaxed);
         // CAST: There are at most `u32::MAX` pages.
-        let offset = (number - this.first_pfn()) as u32;
+        let offset = offset.pages_from(this.first) as u32;
         // SAFETY: mm has given up the pages.
         this.ops
             .free(unsafe { FreePage::new(this.number, offset, order) });
@@ -392,7 +392,11 @@ impl<O: PagemapOps> Pagemap<O> {
 impl<O: PagemapOps> PinnedDrop for Pagemap<O> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the type invariant the pagemap is registered, and nobody else refers to it.
-        unsafe { evict(&self.owner, self.frames(), || self.in_use()) };
+        unsafe {
+            evict(&self.owner, self.raw.get(), self.pages as usize, || {
+                self.in_use()
+            })
+        };
         // SAFETY: By the type invariant the pagemap is registered. This waits until the last page
         // has come back, and for `folio_free` on it.
         unsafe { bindings::memunmap_pages(self.raw.get()) };

@@ -227,11 +227,10 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
                 *pfn = 0;
             }
         }
-        committed.moved_to(|index, number, source| {
-            let hole = source.number().is_none();
-            let writable = source.is_writable() || (hole && holes_writable);
+        committed.moved_to(|index, source, target, part| {
+            let writable = source.is_writable() || (!source.has_page() && holes_writable);
             if let Some(pfn) = pfns.get_mut(index) {
-                *pfn = HmmPfn::mapped(number, writable).into_raw();
+                *pfn = HmmPfn::mapped(target, part, writable).into_raw();
             }
         });
         // SAFETY: `range` is a part of a range that lies in one block. What is left of a walk's
