@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <lib/test_hmm_uapi.h>
 
@@ -190,6 +191,20 @@ static inline unsigned int seconds_of_race(unsigned int usual)
 	const char *seconds = getenv("DMIRROR_SECONDS");
 
 	return seconds ? atoi(seconds) : usual;
+}
+
+/*
+ * Has each CPU give up the pages in its lists. Until one is full it may hold a page,
+ * also of device memory, that was locked (mlock()) where it has been unmapped.
+ */
+static inline bool drain_lists(void)
+{
+	int fd = open("/proc/sys/vm/compact_memory", O_WRONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && write(fd, "1", 1) == 1;
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
 }
 
 #endif

@@ -254,4 +254,22 @@ TEST_F(statistics, other_device)
 	EXPECT_EQ(memcmp(&before, &after, sizeof(before)), 0);
 }
 
+/* Of pages that were locked some are in the list of a CPU when they are unmapped. */
+TEST(locked_and_unmapped)
+{
+	int fd = dev_open(0);
+	char *mem = map_pages(NPAGES);
+
+	ASSERT_GE(fd, 0);
+	ASSERT_NE(mem, MAP_FAILED);
+	ASSERT_EQ(mlock(mem, NPAGES * PAGE), 0);
+	fill(mem, NPAGES, 1);
+	ASSERT_EQ(dev_take(fd, mem, NPAGES, scratch), NPAGES);
+	ASSERT_EQ(munmap(mem, NPAGES * PAGE), 0);
+	TH_LOG("%ld pages are in lists", read_number(0, PAGES));
+	EXPECT_TRUE(drain_lists());
+	EXPECT_EQ(read_number(0, PAGES), 0);
+	EXPECT_EQ(close(fd), 0);
+}
+
 TEST_HARNESS_MAIN
