@@ -193,18 +193,24 @@ static inline unsigned int seconds_of_race(unsigned int usual)
 	return seconds ? atoi(seconds) : usual;
 }
 
+static inline bool write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (!ok)
+		printf("# cannot write %s to %s: %s\n", text, path, strerror(errno));
+	close(fd);
+	return ok;
+}
+
 /*
  * Has each CPU give up the pages in its lists. Until one is full it may hold a page,
  * also of device memory, that was locked (mlock()) where it has been unmapped.
  */
 static inline bool drain_lists(void)
 {
-	int fd = open("/proc/sys/vm/compact_memory", O_WRONLY | O_CLOEXEC);
-	bool ok = fd >= 0 && write(fd, "1", 1) == 1;
-
-	if (fd >= 0)
-		close(fd);
-	return ok;
+	return write_file("/proc/sys/vm/compact_memory", "1");
 }
 
 #endif

@@ -178,17 +178,6 @@ static inline uint64_t entry_of(const void *addr)
 
 /* --- Files of the kernel -------------------------------------------------------- */
 
-static inline bool write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-
-	if (!ok)
-		printf("# cannot write %s to %s: %s\n", text, path, strerror(errno));
-	close(fd);
-	return ok;
-}
-
 /* --- States --------------------------------------------------------------------- */
 
 /* An area of whole, aligned huge pages. */
