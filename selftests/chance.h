@@ -126,7 +126,7 @@ static inline bool devices_are_empty(void)
 		for (unsigned int tries = 0; pages > 0 && tries < 100; tries++) {
 			int fd = dev_open(unit);
 
-			if (tries && drain_lists())
+			if (tries)
 				sleep_for_ms(100);
 			/* A page that is busy at that moment stays where it is. */
 			dev_release(fd, NULL, 0);

@@ -204,13 +204,4 @@ static inline bool write_file(const char *path, const char *text)
 	return ok;
 }
 
-/*
- * Has each CPU give up the pages in its lists. Until one is full it may hold a page,
- * also of device memory, that was locked (mlock()) where it has been unmapped.
- */
-static inline bool drain_lists(void)
-{
-	return write_file("/proc/sys/vm/compact_memory", "1");
-}
-
 #endif
