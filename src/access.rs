@@ -14,6 +14,7 @@ use crate::{
         leaf::Reserve,
         mapping::{
             Access,
+            FewPfns,
             Mapping,
             PfnBuffer, //
         },
@@ -56,9 +57,6 @@ use kernel::{
 
 /// Pages copied in one hold of the notifier lock; what a change of the address space may wait for.
 const PAGES_PER_LOCK: usize = 16;
-
-/// The pages of a small snapshot, at most.
-const SMALL_SNAPSHOT: usize = 64;
 
 /// The way that the data go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +105,8 @@ pub(crate) fn copy(
 ) -> Result {
     let access = direction.access();
     let pages = request.range.pages();
-    let mut pfns = PfnBuffer::new(pages)?;
+    let mut few = FewPfns::new();
+    let mut pfns = PfnBuffer::new(pages, &mut few)?;
     let mut migrator = migrates
         .map(|huge| Migrator::new(memory, huge, pages))
         .transpose()?;
@@ -265,7 +264,7 @@ pub(crate) fn fault_in(
     memory: &DeviceMemory,
     access: Access,
     range: PageRange,
-    pfns: &mut PfnBuffer,
+    pfns: &mut PfnBuffer<'_>,
 ) -> Result {
     let mut reserve = Reserve::new()?;
     let Some(found) = find(active, memory, range, access, pfns)? else {
@@ -320,46 +319,44 @@ pub(crate) fn snapshot(
     request: &Request,
     progress: &mut Progress,
 ) -> Result {
-    let mut pfns = PfnBuffer::new(request.range.pages())?;
+    match request.range.pages() {
+        ..=4 => snapshot_with::<4, 4>(active, memory, request, progress),
+        ..=64 => snapshot_with::<64, 64>(active, memory, request, progress),
+        _ => snapshot_with::<0, BLOCK_PAGES>(active, memory, request, progress),
+    }
+}
+
+/// The snapshot of a request for up to `FEW` pages, or of blocks of up to `ROOM`: to clear room for
+/// more takes longer than to look at a few.
+// Not inlined, for its room on the stack.
+#[inline(never)]
+fn snapshot_with<const FEW: usize, const ROOM: usize>(
+    active: &mut Space<'_>,
+    memory: &DeviceMemory,
+    request: &Request,
+    progress: &mut Progress,
+) -> Result {
+    let mut few = FewPfns::<FEW>::for_pages();
+    let mut pfns = PfnBuffer::new(request.range.pages(), &mut few)?;
+    let mut bytes = [0; ROOM];
 
     for block in request.range.blocks() {
         if killed() {
             return Err(EINTR);
         }
-        match block.pages() {
-            ..=SMALL_SNAPSHOT => {
-                snapshot_block::<SMALL_SNAPSHOT>(active, memory, request, block, &mut pfns)?
+        look(active, memory, block, &mut pfns, |found| {
+            for (byte, (_, page)) in bytes.iter_mut().zip(found.mappings()) {
+                *byte = snapshot_byte(&page);
             }
-            _ => snapshot_block::<BLOCK_PAGES>(active, memory, request, block, &mut pfns)?,
-        }
+        })?;
+
+        let bytes = bytes.get(..block.pages()).ok_or(EINVAL)?;
+        UserSlice::new(request.buffer_at(block.start(), 1), bytes.len())
+            .writer()
+            .write_slice(bytes)?;
         progress.pages += block.pages();
     }
     Ok(())
-}
-
-/// The piece of a snapshot for `block`, of up to `ROOM` pages: to clear room for more takes longer
-/// than to look at a few.
-// Not inlined, for its room on the stack.
-#[inline(never)]
-fn snapshot_block<const ROOM: usize>(
-    active: &mut Space<'_>,
-    memory: &DeviceMemory,
-    request: &Request,
-    block: PageRange,
-    pfns: &mut PfnBuffer,
-) -> Result {
-    let mut bytes = [0; ROOM];
-
-    look(active, memory, block, pfns, |found| {
-        for (byte, (_, page)) in bytes.iter_mut().zip(found.mappings()) {
-            *byte = snapshot_byte(&page);
-        }
-    })?;
-
-    let bytes = bytes.get(..block.pages()).ok_or(EINVAL)?;
-    UserSlice::new(request.buffer_at(block.start(), 1), bytes.len())
-        .writer()
-        .write_slice(bytes)
 }
 
 /// Asks mm where the pages of `range` are, and has it make them present unless this is a mere look.
@@ -375,7 +372,7 @@ pub(crate) fn find<'a>(
     memory: &DeviceMemory,
     range: PageRange,
     access: Access,
-    pfns: &'a mut PfnBuffer,
+    pfns: &'a mut PfnBuffer<'_>,
 ) -> Result<Option<Validated<'a, Chunk>>> {
     let statistics = memory.statistics();
 
@@ -402,7 +399,7 @@ pub(crate) fn look<R>(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
     range: PageRange,
-    pfns: &mut PfnBuffer,
+    pfns: &mut PfnBuffer<'_>,
     then: impl FnOnce(Validated<'_, Chunk>) -> R,
 ) -> Result<R> {
     let mut patience = Patience::new();

@@ -18,6 +18,7 @@ use crate::{
         leaf::Reserve,
         mapping::{
             Access,
+            FewPfns,
             Mapping,
             PfnBuffer, //
         },
@@ -55,7 +56,8 @@ pub(crate) fn take(
     request: &Request,
     progress: &mut Progress,
 ) -> Result {
-    let mut pfns = PfnBuffer::new(request.range.pages())?;
+    let mut few = FewPfns::new();
+    let mut pfns = PfnBuffer::new(request.range.pages(), &mut few)?;
 
     for block in request.range.blocks() {
         take_block(active, memory, block, &mut pfns)?;
@@ -96,7 +98,7 @@ fn take_block(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
     block: PageRange,
-    pfns: &mut PfnBuffer,
+    pfns: &mut PfnBuffer<'_>,
 ) -> Result {
     let mut patience = Patience::new();
     let mut refusals = 0;
@@ -141,7 +143,7 @@ fn make_writable(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
     range: PageRange,
-    pfns: &mut PfnBuffer,
+    pfns: &mut PfnBuffer<'_>,
 ) -> Result {
     let Some(found) = find(active, memory, range, Access::Write, pfns)? else {
         return Ok(());

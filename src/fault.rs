@@ -21,6 +21,7 @@ use crate::{
         leaf::Reserve,
         mapping::{
             Access,
+            FewPfns,
             Mapping,
             PfnBuffer, //
         },
@@ -64,7 +65,8 @@ pub(crate) fn to_device(
     progress: &mut Progress,
 ) -> Result {
     let mut migrator = Migrator::new(memory, huge, range.pages())?;
-    let mut pfns = PfnBuffer::new(range.pages())?;
+    let mut few = FewPfns::new();
+    let mut pfns = PfnBuffer::new(range.pages(), &mut few)?;
 
     for block in range.blocks() {
         let mut rest = Some(block);
@@ -139,7 +141,7 @@ impl<'m> Migrator<'m> {
         active: &mut Space<'_>,
         access: Access,
         range: PageRange,
-        pfns: &mut PfnBuffer,
+        pfns: &mut PfnBuffer<'_>,
     ) -> Result {
         if let Some(again) = range.clamp(range.start(), self.moved_to) {
             return fault_in(active, self.memory, access, again, pfns);
@@ -161,7 +163,7 @@ impl<'m> Migrator<'m> {
         active: &mut Space<'_>,
         access: Access,
         range: PageRange,
-        pfns: &mut PfnBuffer,
+        pfns: &mut PfnBuffer<'_>,
         faults: &mut usize,
     ) -> Result<Served> {
         let mut patience = Patience::new();
@@ -199,7 +201,7 @@ impl<'m> Migrator<'m> {
         active: &mut Space<'_>,
         access: Access,
         range: PageRange,
-        pfns: &mut PfnBuffer,
+        pfns: &mut PfnBuffer<'_>,
         faults: &mut usize,
     ) -> Result<Option<Walked>> {
         // What the device has no room for stays in system memory.
@@ -271,7 +273,7 @@ fn settle(
     memory: &DeviceMemory,
     access: Access,
     range: PageRange,
-    pfns: &mut PfnBuffer,
+    pfns: &mut PfnBuffer<'_>,
     entered: Option<Entered>,
 ) -> Result<usize> {
     if let Some(Entered {

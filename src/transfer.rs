@@ -12,6 +12,7 @@ use crate::{
         fresh::Contents,
         leaf::Reserve,
         mapping::{
+            FewPfns,
             Mapping,
             PfnBuffer, //
         },
@@ -63,7 +64,8 @@ pub(crate) fn to_device(
     request: &Request,
     progress: &mut Progress,
 ) -> Result {
-    let mut pfns = PfnBuffer::new(request.range.pages())?;
+    let mut few = FewPfns::new();
+    let mut pfns = PfnBuffer::new(request.range.pages(), &mut few)?;
     let mut buffer = MigrateBuffer::new(request.range.pages())?;
     let mut arrivals = Arrivals::new(memory, huge);
     let mut reserve = Reserve::empty();
@@ -215,7 +217,7 @@ fn move_piece(
     memory: &DeviceMemory,
     piece: PageRange,
     arrivals: &mut Arrivals<'_>,
-    pfns: &mut PfnBuffer,
+    pfns: &mut PfnBuffer<'_>,
     buffer: &mut MigrateBuffer,
     reserve: &mut Reserve,
 ) -> Result {
@@ -252,7 +254,7 @@ fn read_moved(
     memory: &DeviceMemory,
     request: &Request,
     piece: PageRange,
-    pfns: &mut PfnBuffer,
+    pfns: &mut PfnBuffer<'_>,
     reserve: &mut Reserve,
 ) -> Result<usize> {
     let copied = read_back(active, memory, request, piece)?;

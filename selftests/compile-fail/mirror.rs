@@ -29,7 +29,7 @@ use kernel::{
 fn fault_under_table_lock<O: PagemapOps>(
     active: &mut Active<'_, O>,
     range: PageRange,
-    buffer: &mut PfnBuffer,
+    buffer: &mut PfnBuffer<'_>,
 ) -> Result {
     let table = active.lock();
     let _ = active.fault(range, Access::Read, buffer)?; //~ E0499
@@ -48,7 +48,7 @@ fn fault_buffer_under_table_lock<O: PagemapOps>(active: &mut Active<'_, O>, to: 
 fn fault_under_mmap_lock<O: PagemapOps>(
     active: &mut Active<'_, O>,
     range: PageRange,
-    buffer: &mut PfnBuffer,
+    buffer: &mut PfnBuffer<'_>,
 ) -> Result {
     let mmap = active.mmap_read()?;
     let _ = active.fault(range, Access::Read, buffer)?; //~ E0499
@@ -88,8 +88,8 @@ fn lock_mmap_under_table_lock<O: PagemapOps>(active: &mut Active<'_, O>) -> Resu
 fn fault_while_valid<O: PagemapOps>(
     active: &mut Active<'_, O>,
     range: PageRange,
-    buffer: &mut PfnBuffer,
-    other: &mut PfnBuffer,
+    buffer: &mut PfnBuffer<'_>,
+    other: &mut PfnBuffer<'_>,
 ) -> Result {
     if let Ok(found) = active.fault(range, Access::Read, buffer)?.validate() {
         let _ = active.fault(range, Access::Read, other)?; //~ E0499
@@ -110,7 +110,7 @@ fn publish_without_validation<O: PagemapOps>(found: Faulted<'_, O>, reserve: &mu
 fn forget_the_answer<O: PagemapOps>(
     active: &mut Active<'_, O>,
     range: PageRange,
-    buffer: &mut PfnBuffer,
+    buffer: &mut PfnBuffer<'_>,
 ) -> Result {
     active.fault(range, Access::Read, buffer)?; //~ unused_must_use
     Ok(())
@@ -140,7 +140,7 @@ fn share_the_buffer<'a, O: PagemapOps>(
     one: &'a mut Active<'_, O>,
     other: &'a mut Active<'_, O>,
     range: PageRange,
-    buffer: &'a mut PfnBuffer,
+    buffer: &'a mut PfnBuffer<'_>,
 ) -> Result {
     let found = one.fault(range, Access::Read, buffer)?;
     let _ = other.fault(range, Access::Read, buffer)?; //~ E0499

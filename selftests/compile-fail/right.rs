@@ -10,6 +10,7 @@ use crate::hmm::{
     leaf::Reserve,
     mapping::{
         Access,
+        FewPfns,
         Mapping,
         PfnBuffer, //
     },
@@ -34,7 +35,8 @@ use kernel::{
 
 /// Looks for a page, faults it if it is not there, and reads it.
 fn read<O: PagemapOps>(active: &mut Active<'_, O>, range: PageRange, to: UserPtr) -> Result {
-    let mut buffer = PfnBuffer::new(range.pages())?;
+    let mut few = FewPfns::new();
+    let mut buffer = PfnBuffer::new(range.pages(), &mut few)?;
     loop {
         if let Some(page) = active.lock().run(range).next() {
             if let Target::System(page) = page.target() {
@@ -75,7 +77,8 @@ fn walk<O: PagemapOps>(
     range: PageRange,
     mut target: impl FnMut() -> Option<LockedPage>,
 ) -> Result {
-    let mut pfns = PfnBuffer::new(range.pages())?;
+    let mut few = FewPfns::new();
+    let mut pfns = PfnBuffer::new(range.pages(), &mut few)?;
     let mut buffer = MigrateBuffer::new(range.pages())?;
     let mut reserve = Reserve::new()?;
 

@@ -28,8 +28,8 @@ use kernel::{
 fn fault_with_pages_collected<O: PagemapOps>(
     active: &mut Active<'_, O>,
     range: PageRange,
-    pfns: &mut PfnBuffer,
-    other: &mut PfnBuffer,
+    pfns: &mut PfnBuffer<'_>,
+    other: &mut PfnBuffer<'_>,
     buffer: &mut MigrateBuffer,
 ) -> Result {
     let batch = active
@@ -43,8 +43,8 @@ fn fault_with_pages_collected<O: PagemapOps>(
 fn fault_with_pages_collected_without_a_walk<O: PagemapOps>(
     active: &mut Active<'_, O>,
     range: PageRange,
-    pfns: &mut PfnBuffer,
-    other: &mut PfnBuffer,
+    pfns: &mut PfnBuffer<'_>,
+    other: &mut PfnBuffer<'_>,
     buffer: &mut MigrateBuffer,
 ) -> Result {
     let batch = active.collect(range, false, pfns, buffer)?;
@@ -56,7 +56,7 @@ fn fault_with_pages_collected_without_a_walk<O: PagemapOps>(
 fn fault_buffer_with_pages_collected<O: PagemapOps>(
     active: &mut Active<'_, O>,
     range: PageRange,
-    pfns: &mut PfnBuffer,
+    pfns: &mut PfnBuffer<'_>,
     buffer: &mut MigrateBuffer,
     to: UserPtr,
 ) -> Result {
@@ -71,7 +71,7 @@ fn fault_buffer_with_pages_collected<O: PagemapOps>(
 fn lock_table_with_pages_collected<O: PagemapOps>(
     active: &mut Active<'_, O>,
     range: PageRange,
-    pfns: &mut PfnBuffer,
+    pfns: &mut PfnBuffer<'_>,
     buffer: &mut MigrateBuffer,
 ) -> Result {
     let batch = active
@@ -85,7 +85,7 @@ fn lock_table_with_pages_collected<O: PagemapOps>(
 fn lock_mmap_with_pages_collected<O: PagemapOps>(
     active: &mut Active<'_, O>,
     range: PageRange,
-    pfns: &mut PfnBuffer,
+    pfns: &mut PfnBuffer<'_>,
     buffer: &mut MigrateBuffer,
 ) -> Result {
     let batch = active
@@ -99,7 +99,7 @@ fn lock_mmap_with_pages_collected<O: PagemapOps>(
 fn walk_with_pages_collected<O: PagemapOps>(
     active: &mut Active<'_, O>,
     range: PageRange,
-    pfns: (&mut PfnBuffer, &mut PfnBuffer),
+    pfns: (&mut PfnBuffer<'_>, &mut PfnBuffer<'_>),
     buffers: (&mut MigrateBuffer, &mut MigrateBuffer),
 ) -> Result {
     let batch = active
@@ -114,8 +114,8 @@ fn walk_with_pages_collected<O: PagemapOps>(
 fn fault_with_walk_begun<O: PagemapOps>(
     active: &mut Active<'_, O>,
     range: PageRange,
-    pfns: &mut PfnBuffer,
-    other: &mut PfnBuffer,
+    pfns: &mut PfnBuffer<'_>,
+    other: &mut PfnBuffer<'_>,
     buffer: &mut MigrateBuffer,
 ) -> Result {
     let walk = active.walk(range, Access::Read, false, pfns, buffer)?;
@@ -128,7 +128,7 @@ fn fault_with_walk_begun<O: PagemapOps>(
 fn fault_while_publishing<O: PagemapOps>(
     active: &mut Active<'_, O>,
     range: PageRange,
-    pfns: &mut PfnBuffer,
+    pfns: &mut PfnBuffer<'_>,
     buffer: &mut MigrateBuffer,
     to: UserPtr,
 ) -> Result {
@@ -172,7 +172,7 @@ fn publish_after_finish<O: PagemapOps>(batch: Batch<'_, O>, reserve: &mut Reserv
 fn forget_the_walk<O: PagemapOps>(
     active: &mut Active<'_, O>,
     range: PageRange,
-    pfns: &mut PfnBuffer,
+    pfns: &mut PfnBuffer<'_>,
     buffer: &mut MigrateBuffer,
 ) -> Result {
     active.walk(range, Access::Read, false, pfns, buffer)?; //~ unused_must_use

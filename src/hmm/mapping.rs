@@ -47,29 +47,46 @@ impl Access {
     }
 }
 
-/// Room for the answers about the pages of one block, or some of them.
-pub(crate) struct PfnBuffer(Room);
+/// Room for the answers about a few pages, of who asks: to allocate it costs more than to clear it.
+pub(crate) struct FewPfns<const PAGES: usize = 16>([usize; PAGES]);
 
-/// Few entries cost less than it costs to allocate them.
-enum Room {
-    Few([usize; FEW_PAGES]),
+impl FewPfns {
+    /// Room for the answers about 16 pages.
+    #[inline]
+    pub(crate) const fn new() -> Self {
+        Self::for_pages()
+    }
+}
+
+impl<const PAGES: usize> FewPfns<PAGES> {
+    /// Room for the answers about `PAGES` pages: 8 bytes on the stack for each.
+    #[inline]
+    pub(crate) const fn for_pages() -> Self {
+        Self([0; PAGES])
+    }
+}
+
+/// Room for the answers about the pages of one block, or some of them.
+pub(crate) struct PfnBuffer<'few>(Room<'few>);
+
+enum Room<'few> {
+    Few(&'few mut [usize]),
     Many(KVec<usize>),
 }
 
-const FEW_PAGES: usize = 16;
-
-impl PfnBuffer {
-    /// A buffer for `pages` pages, of which each piece that lies in one block fits: 8 bytes of
-    /// memory for each page, 4 KiB at most. Up to 16 take none.
+impl<'few> PfnBuffer<'few> {
+    /// A buffer for `pages` pages, of which each piece that lies in one block fits: in `few` if they
+    /// do, else in 8 bytes of memory for each page, 4 KiB at most.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(crate) fn new(pages: usize) -> Result<Self> {
+    #[inline]
+    pub(crate) fn new<const FEW: usize>(pages: usize, few: &'few mut FewPfns<FEW>) -> Result<Self> {
         let len = pages.min(BLOCK_PAGES);
 
-        Ok(Self(if len <= FEW_PAGES {
-            Room::Few([0; FEW_PAGES])
+        Ok(Self(if len <= FEW {
+            Room::Few(&mut few.0)
         } else {
             Room::Many(KVec::from_elem(0, len, GFP_KERNEL_ACCOUNT)?)
         }))

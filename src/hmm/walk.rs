@@ -110,7 +110,7 @@ impl<O: PagemapOps> Active<'_, O> {
         range: PageRange,
         access: Access,
         whole: bool,
-        pfns: &'a mut PfnBuffer,
+        pfns: &'a mut PfnBuffer<'_>,
         buffer: &'a mut MigrateBuffer,
     ) -> Result<Walk<'a, O>> {
         let (notifier, mm) = self.parts();

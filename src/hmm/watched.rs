@@ -93,7 +93,7 @@ impl<O: PagemapOps> Active<'_, O> {
         &'a mut self,
         range: PageRange,
         whole: bool,
-        pfns: &'a mut PfnBuffer,
+        pfns: &'a mut PfnBuffer<'_>,
         buffer: &'a mut MigrateBuffer,
     ) -> Result<Batch<'a, O>> {
         let (notifier, mm) = self.parts();
