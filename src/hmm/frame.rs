@@ -52,7 +52,8 @@ impl DeviceIndex {
     }
 }
 
-/// What the kernel names a page of private memory by. The pages of one pagemap have consecutive ones.
+/// What the kernel names a page of private memory by. The pages of one pagemap have consecutive ones,
+/// and that of the first page of a huge page is a multiple of the number of its pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DeviceOffset(usize);
 
@@ -161,9 +162,13 @@ impl HmmPfn {
 
     /// The entry for the page at the user address `address`, with the frame number of that page.
     ///
-    /// The frames of a huge mapping are as aligned as its addresses. For a part of a huge page of
-    /// the device 7.3 counts from the first frame of the page, not of the part.
+    /// The frames of a huge mapping, and the offsets, are as aligned as its addresses. For a part
+    /// of a huge page of the device 7.3 counts from the first frame of the page, not of the part.
+    #[inline]
     pub(super) const fn at(self, address: usize) -> Self {
+        if self.order() == 0 {
+            return self;
+        }
         let part = (1 << self.order()) - 1;
 
         Self(self.0 & !part | (address >> PAGE_SHIFT) & part)
