@@ -102,12 +102,11 @@ impl<'a> Pages<'a> {
             let Some(page) = choose(src).filter(|page| page.pages() == src.pages()) else {
                 continue;
             };
-            let pages = page.pages();
             let page = page.into_raw();
             // SAFETY: A locked page is valid.
             let entry = unsafe { shims::dmirror_shim_migrate_pfn(page.as_ptr()) };
             // INVARIANT: Lock and reference have been given to us, and it is as large as its source.
-            *dst = MigratePfn::target(entry, pages).into_raw();
+            *dst = MigratePfn::target(entry, src.pages()).into_raw();
         }
     }
 
@@ -234,7 +233,8 @@ fn take_target(entry: usize) -> Option<LockedPage> {
     // SAFETY: What an entry of `dst` names has a `struct page`.
     let page = unsafe { shims::dmirror_shim_migrate_pfn_to_page(entry) };
     let page = NonNull::new(page)?;
-    // SAFETY: By the invariant of `Pages` lock and reference are ours without a commit; the entry is
-    // taken once.
-    Some(unsafe { LockedPage::from_raw(page) })
+    let pages = MigratePfn::new(entry).pages();
+    // SAFETY: By the invariant of `Pages` lock and reference are ours without a commit, and the page is
+    // that large; the entry is taken once.
+    Some(unsafe { LockedPage::from_raw(page, pages) })
 }

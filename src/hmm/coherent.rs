@@ -167,8 +167,9 @@ impl<O: PagemapOps> CoherentMemory<O> {
 
         // SAFETY: By the type invariant nobody uses the page, and the memory is registered.
         unsafe { bindings::zone_device_page_init(page.as_ptr(), self.raw.get(), 0) };
-        // SAFETY: The call has locked the page and taken one reference, both of which are ours.
-        Some(unsafe { LockedPage::from_raw(page) })
+        // SAFETY: The call has locked the page and taken one reference, both of which are ours, and
+        // made a folio of it, of order 0.
+        Some(unsafe { LockedPage::from_raw(page, 1) })
     }
 
     /// The frames of all pages.

@@ -112,8 +112,8 @@ impl<O: PagemapOps> ExclusiveSection<'_, O> {
         })?;
         let page = NonNull::new(page).ok_or(EFAULT)?;
         // SAFETY: `page` is one of `folio`, which the call has locked and taken a reference to,
-        // both for us.
-        let locked = unsafe { LockedPage::from_raw(page) };
+        // both for us. It never becomes a target.
+        let locked = unsafe { LockedPage::from_raw(page, 1) };
         // SAFETY: The page is valid.
         let number = unsafe { shims::dmirror_shim_page_to_pfn(page.as_ptr()) };
 

@@ -224,7 +224,7 @@ impl MigratePfn {
 
     /// The page is private memory. Known only if the kernel tells.
     #[allow(clippy::bad_bit_mask, reason = "0 if the kernel does not tell")]
-    const fn is_device(self) -> bool {
+    pub(super) const fn is_device(self) -> bool {
         self.0 & Self::DEVICE != 0
     }
 

@@ -150,12 +150,14 @@ impl SystemTarget {
 
     /// The page as a target. Never waits: nobody else can have locked the page.
     pub(super) fn into_locked(self) -> LockedPage {
+        let pages = self.pages();
         let page = core::mem::ManuallyDrop::new(self).page;
 
         // SAFETY: The page is valid and new.
         unsafe { shims::dmirror_shim_lock_page(page.as_ptr()) };
-        // SAFETY: The page is locked now, and the reference is given up.
-        unsafe { LockedPage::from_raw(page) }
+        // SAFETY: The page is locked now, and the reference is given up. By the type invariant it is
+        // the first of that many.
+        unsafe { LockedPage::from_raw(page, pages) }
     }
 }
 

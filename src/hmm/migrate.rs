@@ -328,8 +328,14 @@ unsafe fn source<'a, O: PagemapOps>(
     let page = unsafe { shims::dmirror_shim_migrate_pfn_to_page(src.into_raw()) };
     let page = NonNull::new(page)?;
 
-    // SAFETY: The page is valid for `'a`.
-    match unsafe { Kind::of_page(page.as_ptr()) } {
+    let kind = if src.is_device() {
+        // SAFETY: The page is valid for `'a`, and private memory: it has a pagemap.
+        Kind::Private(unsafe { shims::dmirror_shim_page_pgmap(page.as_ptr()) })
+    } else {
+        // SAFETY: The page is valid for `'a`.
+        unsafe { Kind::of_page(page.as_ptr()) }
+    };
+    match kind {
         // SAFETY: The page is anonymous memory of the system, valid for `'a`, and of that size.
         Kind::Anonymous => Some(Source::System(unsafe {
             SourcePage::from_raw(page, src.pages())

@@ -33,34 +33,38 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// The page is valid, locked by this thread, and one reference to it is ours.
-pub(crate) struct LockedPage(NonNull<bindings::page>);
+/// `page` is valid, locked by this thread, and one reference to it is ours. As a target of a migration
+/// it is the first of its folio, which has `pages` pages.
+pub(crate) struct LockedPage {
+    page: NonNull<bindings::page>,
+    pages: usize,
+}
 
 impl LockedPage {
     /// Takes over a locked page.
     ///
     /// # Safety
     ///
-    /// `page` is valid and locked, and the caller gives up the lock and one reference.
-    pub(super) unsafe fn from_raw(page: NonNull<bindings::page>) -> Self {
+    /// `page` is valid and locked, and the caller gives up the lock and one reference. If it may become
+    /// the target of a migration, it is the first of a folio of `pages` pages.
+    pub(super) unsafe fn from_raw(page: NonNull<bindings::page>, pages: usize) -> Self {
         // INVARIANT: By the safety requirements.
-        Self(page)
+        Self { page, pages }
     }
 
     /// The page, for as long as `self` is borrowed.
     pub(super) fn as_ptr(&self) -> *mut bindings::page {
-        self.0.as_ptr()
+        self.page.as_ptr()
     }
 
     /// How many small pages it is as large as.
     pub(super) fn pages(&self) -> usize {
-        // SAFETY: By the type invariant the page is valid.
-        1 << unsafe { shims::dmirror_shim_page_order(self.0.as_ptr()) }
+        self.pages
     }
 
     /// Gives up lock and reference to whoever takes the pointer.
     pub(super) fn into_raw(self) -> NonNull<bindings::page> {
-        core::mem::ManuallyDrop::new(self).0
+        core::mem::ManuallyDrop::new(self).page
     }
 }
 
@@ -90,9 +94,9 @@ pub(super) unsafe fn device_offset(page: *const bindings::page) -> DeviceOffset 
 impl Drop for LockedPage {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the page is valid and the lock is ours.
-        unsafe { shims::dmirror_shim_unlock_page(self.0.as_ptr()) };
+        unsafe { shims::dmirror_shim_unlock_page(self.page.as_ptr()) };
         // SAFETY: By the type invariant one reference is ours; nothing uses it afterwards.
-        unsafe { shims::dmirror_shim_put_page(self.0.as_ptr()) };
+        unsafe { shims::dmirror_shim_put_page(self.page.as_ptr()) };
     }
 }
 
@@ -137,7 +141,7 @@ impl SourcePage<'_> {
     /// Copies the bytes of the first small page to `to`, whose contents nobody else knows yet.
     pub(super) fn copy_to(&self, to: &mut LockedPage) {
         // SAFETY: Both pages are valid, and `to` is borrowed exclusively.
-        unsafe { shims::dmirror_shim_copy_page(to.0.as_ptr(), self.page.as_ptr()) };
+        unsafe { shims::dmirror_shim_copy_page(to.page.as_ptr(), self.page.as_ptr()) };
     }
 }
 

@@ -305,8 +305,9 @@ impl<O: PagemapOps> Pagemap<O> {
         // SAFETY: By the invariant of `FreePage` nobody uses the pages. The pagemap is registered.
         unsafe { shims::dmirror_shim_device_folio_init(raw, self.raw.get(), page.order()) };
         let raw = NonNull::new(raw).ok_or(EINVAL)?;
-        // SAFETY: The call has locked the page and taken one reference, both of which are ours.
-        Ok(unsafe { LockedPage::from_raw(raw) })
+        // SAFETY: The call has locked the page and taken one reference, both of which are ours, and
+        // made a folio of that order.
+        Ok(unsafe { LockedPage::from_raw(raw, page.pages()) })
     }
 
     /// How many pages of 4 KiB are in use: locked by a migration, or mapped.
