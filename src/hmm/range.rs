@@ -99,12 +99,18 @@ impl PageRange {
 
     /// Splits off the part that lies in one block of [`BLOCK_SIZE`] bytes, and what is left.
     pub(crate) fn split_block(self) -> (Self, Option<Self>) {
-        self.split_at((self.start - self.start % BLOCK_SIZE).saturating_add(BLOCK_SIZE))
+        if self.is_in_one_block() {
+            return (self, None);
+        }
+        // INVARIANT: The next block begins behind `start`, with a whole page, and before `end`.
+        let at = self.start - self.start % BLOCK_SIZE + BLOCK_SIZE;
+        (Self { end: at, ..self }, Some(Self { start: at, ..self }))
     }
 
     /// Whether it lies in one block of [`BLOCK_SIZE`] bytes.
+    #[inline]
     pub(super) fn is_in_one_block(self) -> bool {
-        self.split_block().1.is_none()
+        self.start / BLOCK_SIZE == (self.end - 1) / BLOCK_SIZE
     }
 
     /// The first `count` pages; at least one, and not more than there are.
