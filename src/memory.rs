@@ -320,12 +320,18 @@ impl Chunk {
 
 impl PagemapOps for Chunk {
     fn free(&self, page: FreePage) {
-        for number in page.offset()..page.offset() + page.pages() {
+        let last = page.offset() + page.pages() - 1;
+
+        for number in page.offset()..last {
             let contents = self.pages.lock().clear(number);
             // Not under the lock.
             drop(contents);
         }
-        self.pages.lock().put(page);
+        let mut pages = self.pages.lock();
+        let contents = pages.clear(last);
+        pages.put(page);
+        drop(pages);
+        drop(contents);
     }
 
     fn copy_to_system(&self, page: DeviceIndex, target: &mut SystemTarget) -> Result {
