@@ -36,6 +36,8 @@ mod node;
 #[deny(unsafe_code)]
 mod patience;
 #[deny(unsafe_code)]
+mod pause;
+#[deny(unsafe_code)]
 mod pool;
 #[deny(unsafe_code)]
 mod statistics;

@@ -9,7 +9,8 @@
 //! # Lock order
 //!
 //! Nothing is locked here for longer than a call. What is allocated is allocated before the walk
-//! takes the mmap lock, and while pages are collected nothing is waited for.
+//! takes the mmap lock, and while pages are collected nothing is waited for, but for what tests ask
+//! for (`pause.rs`).
 
 use crate::{
     access::{
@@ -215,6 +216,7 @@ impl<'m> Migrator<'m> {
         let Some(mut batch) = walk.collect(faults)? else {
             return Ok(None);
         };
+        self.memory.statistics().pause.wait();
         batch.offer(self.arrivals.targets());
         let (pages, rest) = (batch.walked(), batch.rest());
         let (outcome, entered) = batch.finish(|found| enter(found, access, &mut reserve));

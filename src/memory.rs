@@ -335,6 +335,7 @@ impl PagemapOps for Chunk {
     }
 
     fn copy_to_system(&self, page: DeviceIndex, target: &mut SystemTarget) -> Result {
+        self.statistics.pause.wait();
         for part in 0..target.pages() {
             let page = DeviceIndex::new(page.number() + part);
 

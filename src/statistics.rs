@@ -3,11 +3,12 @@
 //! What a device has done since it was made, and what it holds: the files in debugfs.
 //!
 //! Each file has one decimal number; `Documentation/uapi.rst` lists them. The counters are exact,
-//! but those of one migration are not changed at one moment.
+//! but those of one migration are not changed at one moment. One file can be written: `pause`.
 
 use crate::{
     device::DeviceMemory,
-    hmm::outcome::Outcome, //
+    hmm::outcome::Outcome,
+    pause::Pause, //
 };
 use kernel::{
     debugfs::{
@@ -91,6 +92,8 @@ pub(crate) struct Statistics {
     pub(crate) retries: Counter,
     /// Pages that RELEASE has brought home.
     pub(crate) evictions: Counter,
+    /// The one thing that is not counted, but asked for.
+    pub(crate) pause: Pause,
 }
 
 impl Statistics {
@@ -107,6 +110,7 @@ impl Statistics {
             range_faults: Counter::new(),
             retries: Counter::new(),
             evictions: Counter::new(),
+            pause: Pause::new(),
         };
         Ok(Arc::new(statistics, GFP_KERNEL)?)
     }
@@ -118,6 +122,7 @@ impl Statistics {
         dir.read_only_file(c"range_faults", &self.range_faults.0);
         dir.read_only_file(c"retries", &self.retries.0);
         dir.read_only_file(c"evictions", &self.evictions.0);
+        self.pause.show(dir);
     }
 }
 

@@ -235,6 +235,7 @@ fn move_piece(
             batch => batch?,
         };
         rest = batch.rest();
+        memory.statistics().pause.wait();
         batch.offer(arrivals.targets());
         let (outcome, _) = batch.finish(|found| enter(found, reserve));
 
