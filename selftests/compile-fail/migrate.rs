@@ -122,7 +122,7 @@ fn source_after_commit<O: PagemapOps>(mut collected: Collected<'_, O>, contents:
 
 // The reference is what keeps the page, and it has been given away.
 fn page_of_a_target(target: LockedPage) {
-    let _ = target.0; //~ E0616
+    let _ = target.page; //~ E0616
 }
 
 // `kernel::page::Page` would lend the bytes, while a device or a CPU may write them.
