@@ -15,9 +15,11 @@ TEST_F(huge, soft_dirty_cleared)
 	EXPECT_TRUE(all_marked(self->mem, HUGE_PAGES, PM_SOFT_DIRTY, PM_SOFT_DIRTY));
 	ASSERT_TRUE(clear_soft_dirty());
 	EXPECT_TRUE(all_marked(self->mem, HUGE_PAGES, PM_SOFT_DIRTY, 0));
-	EXPECT_TRUE(all_at(self->fd, self->mem, HUGE_PAGES, AT_DEVICE_HUGE));
+	EXPECT_TRUE(all_at(self->fd, self->mem, HUGE_PAGES, AT_DEVICE_HUGE_RO));
 	EXPECT_TRUE(holds(self->mem, HUGE_PAGES, SEED));
 	EXPECT_TRUE(all_marked(self->mem, HUGE_PAGES, PM_SOFT_DIRTY, 0));
+	fill(self->mem, PART, OTHER);
+	EXPECT_TRUE(all_marked(self->mem, PART, PM_SOFT_DIRTY, PM_SOFT_DIRTY));
 }
 
 /* What has been moved elsewhere counts as written there. */
@@ -29,7 +31,7 @@ TEST_F(huge, soft_dirty_moved)
 	ASSERT_TRUE(clear_soft_dirty());
 	ASSERT_EQ(mremap(self->mem, HUGE, HUGE, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
 	EXPECT_TRUE(all_marked(to, HUGE_PAGES, PM_SOFT_DIRTY, PM_SOFT_DIRTY));
-	EXPECT_TRUE(all_at(self->fd, to, HUGE_PAGES, AT_DEVICE_HUGE));
+	EXPECT_TRUE(all_at(self->fd, to, HUGE_PAGES, AT_DEVICE_HUGE_RO));
 	EXPECT_TRUE(holds(to, HUGE_PAGES, SEED));
 	EXPECT_TRUE(all_marked(to, HUGE_PAGES, PM_SOFT_DIRTY, PM_SOFT_DIRTY));
 }
@@ -68,11 +70,14 @@ TEST_F(huge, scanned_on_device)
 	ASSERT_TRUE(uffd_register(&uffd, self->mem, HUGE_PAGES, UFFDIO_REGISTER_MODE_WP));
 	EXPECT_EQ(scan_written(self->mem), HUGE_PAGES);
 	EXPECT_EQ(scan_written(self->mem), 0);
-	EXPECT_TRUE(holds(self->mem, HUGE_PAGES, SEED));
-	EXPECT_EQ(scan_written(self->mem), 0);
-	fill(self->mem, PART, OTHER);
+	EXPECT_TRUE(all_at(self->fd, self->mem, HUGE_PAGES, AT_DEVICE_HUGE_RO));
+	EXPECT_TRUE(dev_changes(self->fd, self->mem, PART, OTHER));
 	EXPECT_GE(scan_written(self->mem), PART);
 	EXPECT_EQ(scan_written(self->mem), 0);
+	fill(self->mem, PART, SEED);
+	EXPECT_GE(scan_written(self->mem), PART);
+	EXPECT_EQ(scan_written(self->mem), 0);
+	EXPECT_TRUE(holds(self->mem, HUGE_PAGES, SEED));
 	EXPECT_EQ(close(uffd.fd), 0);
 }
 

@@ -68,7 +68,9 @@ TEST_F(onewalk, soft_dirty_on_device)
 		EXPECT_TRUE(all_marked(self->mem, NPAGES, PM_SOFT_DIRTY, 0));
 		EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
 		EXPECT_TRUE(all_marked(self->mem, NPAGES, PM_SOFT_DIRTY, 0));
+		fill(self->mem, NPAGES, OTHER);
 	}
+	EXPECT_TRUE(all_marked(self->mem, NPAGES, PM_SOFT_DIRTY, PM_SOFT_DIRTY));
 }
 
 /* In swap a page keeps its bit, and brings it back. */
@@ -85,12 +87,16 @@ TEST_F(onewalk, soft_dirty_in_swap)
 	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
 }
 
-/* How many pages have been written since they were protected, as PAGEMAP_SCAN tells. */
-static long count_written(const char *mem, size_t npages)
+/*
+ * How many pages have been written since they were protected, as PAGEMAP_SCAN tells;
+ * it can protect them again.
+ */
+static long scan_written(const char *mem, size_t npages, uint64_t flags)
 {
 	struct page_region regions[NPAGES];
 	struct pm_scan_arg scan = {
 		.size = sizeof(scan),
+		.flags = flags,
 		.start = (uintptr_t)mem,
 		.end = (uintptr_t)mem + npages * PAGE,
 		.vec = (uintptr_t)regions,
@@ -105,6 +111,11 @@ static long count_written(const char *mem, size_t npages)
 	for (long i = 0; i < count; i++)
 		pages += (regions[i].end - regions[i].start) / PAGE;
 	return count < 0 ? -errno : pages;
+}
+
+static long count_written(const char *mem, size_t npages)
+{
+	return scan_written(mem, npages, 0);
 }
 
 /* An area whose writes mm tracks by itself, as PAGEMAP_SCAN wants it. */
@@ -132,6 +143,28 @@ TEST_F(onewalk, scan)
 	EXPECT_EQ(count_written(self->mem, NPAGES), variant->write ? HALF : 0);
 	fill(self->mem, HALF, OTHER);
 	EXPECT_EQ(count_written(self->mem, NPAGES), HALF);
+}
+
+/* Protected while they are on the device: its next write is noticed, and the CPU's. */
+TEST_F(onewalk, scan_on_device)
+{
+	const uint64_t again = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC;
+	struct uffd uffd;
+
+	ASSERT_TRUE(track(&uffd, self->mem));
+	fill(self->mem, NPAGES, SEED);
+	EXPECT_TRUE(takes(self->fd, variant->write, self->mem, NPAGES, NPAGES, 0));
+	EXPECT_EQ(scan_written(self->mem, NPAGES, again), NPAGES);
+	EXPECT_EQ(scan_written(self->mem, NPAGES, again), 0);
+	EXPECT_TRUE(all_at(self->fd, self->mem, NPAGES, AT_DEVICE_RO));
+	if (variant->write) {
+		EXPECT_TRUE(dev_changes(self->fd, self->mem, NPAGES, OTHER));
+	} else {
+		fill(self->mem, NPAGES, OTHER);
+	}
+	EXPECT_EQ(scan_written(self->mem, NPAGES, again), NPAGES);
+	EXPECT_EQ(scan_written(self->mem, NPAGES, again), 0);
+	EXPECT_TRUE(holds(self->mem, NPAGES, OTHER));
 }
 
 TEST_F(onewalk, scan_of_holes)
