@@ -5,8 +5,6 @@
  */
 #include "huge-fixture.h"
 
-#include <linux/fs.h>
-
 #include "uffd.h"
 
 TEST_F(huge, soft_dirty_cleared)
@@ -36,27 +34,10 @@ TEST_F(huge, soft_dirty_moved)
 	EXPECT_TRUE(all_marked(to, HUGE_PAGES, PM_SOFT_DIRTY, PM_SOFT_DIRTY));
 }
 
-/* How many pages PAGEMAP_SCAN finds written; it protects them again. */
-static long scan_written(char *mem)
+/* How many pages have been written since this was asked last. */
+static long written(char *mem)
 {
-	struct page_region regions[HUGE_PAGES];
-	struct pm_scan_arg scan = {
-		.size = sizeof(scan),
-		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
-		.start = (uintptr_t)mem,
-		.end = (uintptr_t)mem + HUGE,
-		.vec = (uintptr_t)regions,
-		.vec_len = HUGE_PAGES,
-		.category_mask = PAGE_IS_WRITTEN,
-		.return_mask = PAGE_IS_WRITTEN,
-	};
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	long count = ioctl(fd, PAGEMAP_SCAN, &scan), pages = 0;
-
-	close(fd);
-	for (long i = 0; i < count; i++)
-		pages += (regions[i].end - regions[i].start) / PAGE;
-	return count < 0 ? -errno : pages;
+	return scan_written(mem, HUGE_PAGES, PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC);
 }
 
 /* What has been reported is not written until it is written again. */
@@ -68,15 +49,15 @@ TEST_F(huge, scanned_on_device)
 	ASSERT_TRUE(uffd_open(&uffd, UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED,
 			      self->mem, 0));
 	ASSERT_TRUE(uffd_register(&uffd, self->mem, HUGE_PAGES, UFFDIO_REGISTER_MODE_WP));
-	EXPECT_EQ(scan_written(self->mem), HUGE_PAGES);
-	EXPECT_EQ(scan_written(self->mem), 0);
+	EXPECT_EQ(written(self->mem), HUGE_PAGES);
+	EXPECT_EQ(written(self->mem), 0);
 	EXPECT_TRUE(all_at(self->fd, self->mem, HUGE_PAGES, AT_DEVICE_HUGE_RO));
 	EXPECT_TRUE(dev_changes(self->fd, self->mem, PART, OTHER));
-	EXPECT_GE(scan_written(self->mem), PART);
-	EXPECT_EQ(scan_written(self->mem), 0);
+	EXPECT_GE(written(self->mem), PART);
+	EXPECT_EQ(written(self->mem), 0);
 	fill(self->mem, PART, SEED);
-	EXPECT_GE(scan_written(self->mem), PART);
-	EXPECT_EQ(scan_written(self->mem), 0);
+	EXPECT_GE(written(self->mem), PART);
+	EXPECT_EQ(written(self->mem), 0);
 	EXPECT_TRUE(holds(self->mem, HUGE_PAGES, SEED));
 	EXPECT_EQ(close(uffd.fd), 0);
 }

@@ -6,8 +6,6 @@
  */
 #include "onewalk-fixture.h"
 
-#include <linux/fs.h>
-
 #include "uffd.h"
 
 #define HALF	(NPAGES / 2)
@@ -85,32 +83,6 @@ TEST_F(onewalk, soft_dirty_in_swap)
 		EXPECT_TRUE(half_is_dirty(self->mem));
 	EXPECT_TRUE(dev_sees(self->fd, self->mem, NPAGES, SEED));
 	EXPECT_TRUE(holds(self->mem, NPAGES, SEED));
-}
-
-/*
- * How many pages have been written since they were protected, as PAGEMAP_SCAN tells;
- * it can protect them again.
- */
-static long scan_written(const char *mem, size_t npages, uint64_t flags)
-{
-	struct page_region regions[NPAGES];
-	struct pm_scan_arg scan = {
-		.size = sizeof(scan),
-		.flags = flags,
-		.start = (uintptr_t)mem,
-		.end = (uintptr_t)mem + npages * PAGE,
-		.vec = (uintptr_t)regions,
-		.vec_len = NPAGES,
-		.category_mask = PAGE_IS_WRITTEN,
-		.return_mask = PAGE_IS_WRITTEN,
-	};
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	long count = ioctl(fd, PAGEMAP_SCAN, &scan), pages = 0;
-
-	close(fd);
-	for (long i = 0; i < count; i++)
-		pages += (regions[i].end - regions[i].start) / PAGE;
-	return count < 0 ? -errno : pages;
 }
 
 static long count_written(const char *mem, size_t npages)

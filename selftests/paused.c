@@ -106,38 +106,32 @@ TEST_F_TIMEOUT(paused, exit, TIMEOUT)
 	EXPECT_TRUE(can_change(self->mem, self->npages));
 }
 
-/* Who touches a page waits, and then finds it. */
+/* A process that does so while the pages are half-way waits, and then finds them. */
+#define WAITS(act)							\
+	do {								\
+		struct area area = { self->mem, self->npages };		\
+		struct child child;					\
+									\
+		ASSERT_TRUE(start_child(&child, act, &area));		\
+		ASSERT_TRUE(pause_half_way(&self->mover));		\
+		set(&self->mover.steps->wanted);			\
+		close(child.go);					\
+		sleep_for_ms(50);					\
+		EXPECT_FALSE(has_ended(&child));			\
+		RESUME();						\
+		child.go = -1;						\
+		EXPECT_TRUE(end_child(&child));				\
+	} while (0)
+
 TEST_F_TIMEOUT(paused, read, TIMEOUT)
 {
-	struct area area = { self->mem, self->npages };
-	struct child child;
-
-	ASSERT_TRUE(start_child(&child, look_at, &area));
-	ASSERT_TRUE(pause_half_way(&self->mover));
-	set(&self->mover.steps->wanted);
-	close(child.go);
-	sleep_for_ms(50);
-	EXPECT_FALSE(has_ended(&child));
-	RESUME();
-	child.go = -1;
-	EXPECT_TRUE(end_child(&child));
+	WAITS(look_at);
 	EXPECT_TRUE(can_change(self->mem, self->npages));
 }
 
 TEST_F_TIMEOUT(paused, write, TIMEOUT)
 {
-	struct area area = { self->mem, self->npages };
-	struct child child;
-
-	ASSERT_TRUE(start_child(&child, overwrite, &area));
-	ASSERT_TRUE(pause_half_way(&self->mover));
-	set(&self->mover.steps->wanted);
-	close(child.go);
-	sleep_for_ms(50);
-	EXPECT_FALSE(has_ended(&child));
-	RESUME();
-	child.go = -1;
-	EXPECT_TRUE(end_child(&child));
+	WAITS(overwrite);
 	EXPECT_TRUE(can_change(self->mem, self->npages));
 }
 

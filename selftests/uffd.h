@@ -6,6 +6,7 @@
 #ifndef DMIRROR_SELFTESTS_UFFD_H
 #define DMIRROR_SELFTESTS_UFFD_H
 
+#include <linux/fs.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pthread.h>
@@ -69,6 +70,32 @@ static inline bool uffd_hide(struct uffd *uffd, void *mem, size_t npages, bool o
 	};
 
 	return !ioctl(uffd->fd, UFFDIO_RWPROTECT, &protect);
+}
+
+/*
+ * How many of up to 512 pages have been written since they were protected, as
+ * PAGEMAP_SCAN tells; it can protect them again.
+ */
+static inline long scan_written(const char *mem, size_t npages, uint64_t flags)
+{
+	struct page_region regions[HUGE_PAGES];
+	struct pm_scan_arg scan = {
+		.size = sizeof(scan),
+		.flags = flags,
+		.start = (uintptr_t)mem,
+		.end = (uintptr_t)mem + npages * PAGE,
+		.vec = (uintptr_t)regions,
+		.vec_len = HUGE_PAGES,
+		.category_mask = PAGE_IS_WRITTEN,
+		.return_mask = PAGE_IS_WRITTEN,
+	};
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	long count = ioctl(fd, PAGEMAP_SCAN, &scan), pages = 0;
+
+	close(fd);
+	for (long i = 0; i < count; i++)
+		pages += (regions[i].end - regions[i].start) / PAGE;
+	return count < 0 ? -errno : pages;
 }
 
 static inline bool uffd_fill(struct uffd *uffd, char *page)
