@@ -100,17 +100,9 @@ static inline void say(const char *format, ...)
 static inline long pages_in_use(unsigned int unit)
 {
 	char path[64];
-	long pages = -1;
-	FILE *file;
 
 	snprintf(path, sizeof(path), "/sys/kernel/debug/dmirror/hmm_dmirror%u/pages", unit);
-	file = fopen(path, "re");
-	if (!file)
-		return -1;
-	if (fscanf(file, "%ld", &pages) != 1)
-		pages = -2;
-	fclose(file);
-	return pages;
+	return read_number_at(path);
 }
 
 /*

@@ -204,4 +204,18 @@ static inline bool write_file(const char *path, const char *text)
 	return ok;
 }
 
+/* The number in a file of the kernel: -1 if there is no file, -2 if no number in it. */
+static inline long read_number_at(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	long number;
+
+	if (!file)
+		return -1;
+	if (fscanf(file, "%ld", &number) != 1)
+		number = -2;
+	fclose(file);
+	return number;
+}
+
 #endif

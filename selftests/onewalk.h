@@ -176,8 +176,6 @@ static inline uint64_t entry_of(const void *addr)
 	return entry;
 }
 
-/* --- Files of the kernel -------------------------------------------------------- */
-
 /* --- States --------------------------------------------------------------------- */
 
 /* An area of whole, aligned huge pages. */

@@ -85,19 +85,6 @@ static inline bool be_mover(struct steps *steps, enum way way, char *mem, size_t
 	return dev_sees(fd, mem, npages, SEED) && holds(mem, npages, SEED);
 }
 
-static inline long read_number_at(const char *path)
-{
-	FILE *file = fopen(path, "re");
-	long number = -1;
-
-	if (!file)
-		return -1;
-	if (fscanf(file, "%ld", &number) != 1)
-		number = -1;
-	fclose(file);
-	return number;
-}
-
 static inline bool is_paused(void)
 {
 	return read_number_at(FOLDER "paused") == 1;
