@@ -321,7 +321,8 @@ pub(crate) fn snapshot(
 ) -> Result {
     match request.range.pages() {
         ..=4 => snapshot_with::<4, 4>(active, memory, request, progress),
-        5..=64 => snapshot_with::<64, 64>(active, memory, request, progress),
+        5..=16 => snapshot_with::<16, 16>(active, memory, request, progress),
+        17..=64 => snapshot_with::<64, 64>(active, memory, request, progress),
         _ => snapshot_with::<0, BLOCK_PAGES>(active, memory, request, progress),
     }
 }
