@@ -35,8 +35,8 @@ refuses() {
 }
 
 bad_sizes_are_refused() {
-	for mib in 0 1 3 4097 4098 4294967295; do
-		refuses "memory_mib=$mib: must be even and from 2 to 4096" "memory_mib=$mib" || return
+	for mib in 0 1 3 16385 16386 4294967295; do
+		refuses "memory_mib=$mib: must be even and from 2 to 16384" "memory_mib=$mib" || return
 	done
 }
 
@@ -62,7 +62,7 @@ smallest() { load memory_mib=2 && rooms 512 1000; }
 
 more_than_a_chunk() { load memory_mib=258 && rooms $((258 * 256)) 66500; }
 
-largest() { load memory_mib=4096 && rooms 1000 1000; }
+largest() { load memory_mib=16384 && rooms 1000 1000; }
 
 default() { load && rooms 1000 1000; }
 

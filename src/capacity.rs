@@ -23,7 +23,7 @@ impl Capacity {
 
     /// The largest value of the parameter, in MiB. The kernel keeps 1.5 % of it in `struct page`
     /// while it is registered.
-    pub(crate) const MAX_MIB: u32 = 4096;
+    pub(crate) const MAX_MIB: u32 = 16384;
 
     /// The capacity of a device with the most memory.
     pub(crate) const MAX: Self = Self(Self::MAX_MIB as usize * Self::PAGES_PER_MIB);
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn bad_sizes_are_refused() {
-        for mib in [0, 1, 3, 4095, 4097, 4098, u32::MAX - 1, u32::MAX] {
+        for mib in [0, 1, 3, 16383, 16385, 16386, u32::MAX - 1, u32::MAX] {
             assert_eq!(Capacity::from_mib(mib), Err(EINVAL));
         }
     }

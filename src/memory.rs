@@ -55,8 +55,8 @@ use kernel::{
 /// Pages of one chunk (256 MiB), but for the last.
 pub(crate) const CHUNK_PAGES: usize = 1 << 16;
 
-/// The most chunks that a device may have (4 GiB).
-const MAX_CHUNKS: usize = 16;
+/// The most chunks that a device may have (16 GiB).
+const MAX_CHUNKS: usize = 64;
 
 static_assert!(Capacity::MAX.pages() <= MAX_CHUNKS * CHUNK_PAGES);
 
@@ -221,8 +221,14 @@ impl PrivateMemory {
         })
     }
 
+    /// Whether `count` pages are free. Looks no further than to where they are.
     fn has_room(&self, count: usize) -> bool {
-        self.free_pages() >= count
+        let mut free = 0;
+
+        self.chunks_at_hand().any(|(_, chunk)| {
+            free += chunk.ops().free_pages();
+            free >= count
+        })
     }
 
     /// Adds a chunk; a device with all its memory stays as it is. Call with `grow` held.
