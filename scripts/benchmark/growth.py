@@ -18,7 +18,7 @@ files
   has to hear of each change.
 
 used
-: instructions of a call for 64 pages, with so many pages on the device beside
+: instructions of a call for one page, with so many pages on the device beside
 """
 
 TITLES = {"pages": "a page, by pages of a call", "files": "a call, by open files",

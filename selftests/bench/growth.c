@@ -11,7 +11,7 @@
  *   growth pages|files|used OPERATION NUMBER INSTRUCTIONS
  *
  * The instructions are those of one call: for NUMBER pages; for CALL_PAGES, with
- * NUMBER files open beside; for CALL_PAGES, with NUMBER pages on the device beside.
+ * NUMBER files open beside; for one page, with NUMBER pages on the device beside.
  */
 #include "calls.h"
 
@@ -145,7 +145,7 @@ static void with_more_in_use(void)
 {
 	size_t used = 0;
 
-	npages = CALL_PAGES;
+	npages = 1;
 	measure("used", 0, TIMES);
 	while (used + CHUNK_PAGES < most_used) {
 		char *pages = room + used * PAGE;
@@ -155,7 +155,7 @@ static void with_more_in_use(void)
 			must(dev_take(fd, pages + page * PAGE, BLOCK_PAGES, in) == BLOCK_PAGES,
 			     "MIGRATE_TO_DEV");
 		used += CHUNK_PAGES;
-		/* Not each time: it grows by many. */
+		/* At powers of two, and the last. */
 		if (!(used & (used - 1)) || used + CHUNK_PAGES >= most_used)
 			measure("used", used, TIMES);
 	}
