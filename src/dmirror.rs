@@ -64,7 +64,7 @@ module! {
     params: {
         memory_mib: u32 {
             default: crate::capacity::Capacity::DEFAULT_MIB,
-            description: "Most private memory of each device, in MiB: even, 2 to 4096 (default 1024)",
+            description: "Most private memory of each device, in MiB: even, 2 to 16384 (default 1024)",
         },
         spm_addr_dev0: u64 {
             default: 0,

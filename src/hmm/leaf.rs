@@ -150,7 +150,7 @@ mod tests {
             (Frame::System(Pfn::new(0)), READ),
             (Frame::System(Pfn::new(1 << 40)), WRITE),
             (Frame::Device(DeviceIndex::new(0)), WRITE),
-            (Frame::Device(DeviceIndex::new(65535)), READ),
+            (Frame::Device(DeviceIndex::new((1 << 40) - 1)), READ),
             (Frame::Coherent(Pfn::new(0x40000)), WRITE),
         ] {
             let entry = Entry::new(frame, writable);
