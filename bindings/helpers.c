@@ -246,6 +246,14 @@ unsigned long dmirror_shim_alloc_kernel_pages(unsigned long count,
 	return alloc_pages_bulk(GFP_KERNEL_ACCOUNT | __GFP_NOWARN, count, pages);
 }
 
+/* Of the same node as bulk, and only if it is at hand. Not compound: may be cut. */
+struct page *dmirror_shim_alloc_kernel_block(unsigned int order)
+{
+	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_NOMEMALLOC;
+
+	return alloc_pages_node(numa_mem_id(), gfp & ~__GFP_RECLAIM, order);
+}
+
 /* Bulk ignores the memory policy of the process: with one, a page at a time. */
 unsigned long dmirror_shim_alloc_movable_pages(unsigned long count,
 					       struct page **pages, bool wait)

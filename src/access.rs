@@ -246,7 +246,7 @@ fn copy_page(
     match page.target() {
         Target::System(page) => transfer(page),
         Target::Device(index) => memory
-            .with_contents(index, |contents| transfer(contents.as_device()))
+            .with_contents(index, |bytes| transfer(bytes.as_device()))
             .unwrap_or(Err(EIO)),
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     hmm::{
         coherent::CoherentMemory,
         frame::DeviceIndex,
-        fresh::Contents,
+        fresh::Bytes,
         migrate::Select,
         pagemap::DeviceOwner, //
     },
@@ -154,7 +154,7 @@ impl DeviceMemory {
     pub(crate) fn with_contents<R>(
         &self,
         index: DeviceIndex,
-        access: impl FnOnce(&Contents) -> R,
+        access: impl FnOnce(Bytes<'_>) -> R,
     ) -> Option<R> {
         match self {
             Self::Private(memory) => memory.with_contents(index, access),

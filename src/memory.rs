@@ -4,7 +4,9 @@
 //!
 //! Device-private pages have no memory of their own that a test could use: the bytes are kept in
 //! ordinary kernel pages, one for each device page in use, found by the place of the device page. A
-//! huge page has as many of them as it would have small ones, so that mm may cut it into these.
+//! huge page has as many of them as it would have small ones, so that mm may cut it into these: in one
+//! piece, which is cut when the first small page comes back, or where no such memory was at hand, one
+//! by one.
 //!
 //! # Lock order
 //!
@@ -18,6 +20,8 @@ use crate::{
         frame::DeviceIndex,
         free::FreePage,
         fresh::{
+            BlockContents,
+            Bytes,
             Contents,
             SystemTarget, //
         },
@@ -32,7 +36,9 @@ use crate::{
     },
     pool::{
         From,
-        Pool, //
+        Held,
+        Pool,
+        Whole, //
     },
     statistics::Statistics, //
 };
@@ -59,14 +65,14 @@ pub(crate) const CHUNK_PAGES: usize = 1 << 16;
 const MAX_CHUNKS: usize = 64;
 
 static_assert!(Capacity::MAX.pages() <= MAX_CHUNKS * CHUNK_PAGES);
+static_assert!(MAX_CHUNKS <= u64::BITS as usize);
 
 /// The private memory of one device: chunks, registered when they are first needed.
 #[pin_data]
 pub(crate) struct PrivateMemory {
     owner: DeviceOwner<Chunk>,
     chunks: [SetOnce<Pin<KBox<Pagemap<Chunk>>>>; MAX_CHUNKS],
-    /// The number of the chunk in which the last free page was found: a hint.
-    last: Atomic<usize>,
+    room: Arc<Room>,
     capacity: Capacity,
     statistics: Arc<Statistics>,
     /// Held while a chunk is added.
@@ -86,7 +92,7 @@ impl PrivateMemory {
             try_pin_init!(Self {
                 owner: DeviceOwner::new()?,
                 chunks: [const { SetOnce::new() }; MAX_CHUNKS],
-                last: Atomic::new(0),
+                room: Arc::new(Room::new(), GFP_KERNEL)?,
                 capacity,
                 statistics: Statistics::new()?,
                 grow <- new_mutex!((), "PrivateMemory::grow"),
@@ -122,15 +128,15 @@ impl PrivateMemory {
         self.chunks().map(Pagemap::huge_pages).sum()
     }
 
-    /// Sees to it that `count` pages are free, if that many can be had. May sleep long; no lock may
-    /// be held. Others may be faster to use them.
+    /// Sees to it that `count` pages, at most those of a block, are free, if that many can be had. May
+    /// sleep long; no lock may be held. Others may be faster to use them.
     ///
     /// # Errors
     ///
     /// Those of [`Pagemap::new`], when no page is free and no other chunk can be had. [`EINTR`] if
     /// killed while another thread adds one.
     pub(crate) fn make_room(&self, count: usize) -> Result {
-        if self.has_room(count) {
+        if self.has_room(count) || self.is_complete() {
             return Ok(());
         }
         let _guard = lock_killable(&self.grow)?;
@@ -148,13 +154,9 @@ impl PrivateMemory {
         let mut contents = contents;
         // No block is broken up as long as any chunk has a rest of one.
         for from in [From::Rest, From::Any] {
-            for (number, chunk) in self.chunks_at_hand() {
-                let taken = chunk.ops().pages.lock().take(from, contents);
-                match taken {
-                    Ok(page) => {
-                        self.last.store(number, Relaxed);
-                        return chunk.lock_page(page).ok();
-                    }
+            for chunk in self.chunks_with_room(from) {
+                match chunk.ops().change(|pages| pages.take(from, contents)) {
+                    Ok(page) => return chunk.lock_page(page).ok(),
                     Err(back) => contents = back,
                 }
             }
@@ -166,12 +168,15 @@ impl PrivateMemory {
     /// be had. May sleep long; no lock may be held.
     pub(crate) fn set_aside(&self) -> Option<Spare<'_>> {
         let spare = || {
-            self.chunks().find_map(|chunk| {
-                let page = Some(chunk.ops().pages.lock().take_whole()?);
+            self.chunks_with_room(From::Any).find_map(|chunk| {
+                let page = Some(chunk.ops().change(Pool::take_whole)?);
                 Some(Spare { chunk, page })
             })
         };
         spare().or_else(|| {
+            if self.is_complete() {
+                return None;
+            }
             let _guard = lock_killable(&self.grow).ok()?;
             spare().or_else(|| {
                 self.add_chunk().ok()?;
@@ -185,7 +190,7 @@ impl PrivateMemory {
     pub(crate) fn with_contents<R>(
         &self,
         index: DeviceIndex,
-        access: impl FnOnce(&Contents) -> R,
+        access: impl FnOnce(Bytes<'_>) -> R,
     ) -> Option<R> {
         self.chunk_of(index)?.ops().with_contents(index, access)
     }
@@ -209,26 +214,36 @@ impl PrivateMemory {
             .map_while(|chunk| chunk.as_ref().map(|chunk| &**chunk))
     }
 
-    /// All chunks with their numbers, first that in which a page was found last: those before may
-    /// be full, and a page must not cost more with each of them.
-    fn chunks_at_hand(&self) -> impl Iterator<Item = (usize, &Pagemap<Chunk>)> {
-        let last = self.last.load(Relaxed);
+    /// The chunks where [`Pool::take`] finds a page `from` there, or did a moment ago. To pass over the
+    /// others costs nothing.
+    fn chunks_with_room(&self, from: From) -> impl Iterator<Item = &Pagemap<Chunk>> {
+        let mut numbers = self.room.of(from).load(Relaxed);
 
-        (0..MAX_CHUNKS).filter_map(move |distance| {
-            let number = last.wrapping_add(distance) % MAX_CHUNKS;
-
-            Some((number, &**self.chunks.get(number)?.as_ref()?))
+        core::iter::from_fn(move || {
+            let number = (numbers != 0).then(|| numbers.trailing_zeros() as usize)?;
+            numbers &= numbers - 1;
+            Some(number)
         })
+        // One that is just being added is not there yet.
+        .filter_map(|number| self.chunks.get(number)?.as_ref().map(|chunk| &**chunk))
     }
 
-    /// Whether `count` pages are free. Looks no further than to where they are.
+    /// Whether `count` pages, at most those of a block, are free.
     fn has_room(&self, count: usize) -> bool {
         let mut free = 0;
 
-        self.chunks_at_hand().any(|(_, chunk)| {
-            free += chunk.ops().free_pages();
-            free >= count
-        })
+        self.chunks_with_room(From::Any).next().is_some()
+            || self.chunks_with_room(From::Rest).any(|chunk| {
+                free += chunk.ops().free_pages();
+                free >= count
+            })
+    }
+
+    /// Whether the device has all chunks that it may have.
+    fn is_complete(&self) -> bool {
+        let last = DeviceIndex::new(self.capacity.pages() - 1);
+
+        self.chunk_of(last).is_some()
     }
 
     /// Adds a chunk; a device with all its memory stays as it is. Call with `grow` held.
@@ -245,15 +260,57 @@ impl PrivateMemory {
                 DeviceIndex::new(number * CHUNK_PAGES),
                 pages as u32,
                 c"dmirror device memory",
-                Chunk::new(pages, self.statistics.clone()),
+                Chunk::new(number, pages, self.room.clone(), self.statistics.clone()),
             ),
             GFP_KERNEL,
         )?;
         while let Some(block) = chunk.fresh_block() {
-            chunk.ops().pages.lock().add(block);
+            chunk.ops().change(|pages| pages.add(block));
         }
         slot.populate(chunk);
         Ok(())
+    }
+}
+
+/// Which chunks have room, a bit for each: hints, true when the lock of a chunk was held last.
+struct Room {
+    /// Chunks from which a page can be had without breaking up a whole block.
+    rests: Atomic<u64>,
+    /// Chunks with a whole block.
+    wholes: Atomic<u64>,
+}
+
+impl Room {
+    /// None has.
+    fn new() -> Self {
+        Self {
+            rests: Atomic::new(0),
+            wholes: Atomic::new(0),
+        }
+    }
+
+    /// The chunks where a page can be taken `from` there. Of [`From::Any`], those with a whole block:
+    /// what has a rest is found by [`From::Rest`].
+    fn of(&self, from: From) -> &Atomic<u64> {
+        match from {
+            From::Rest => &self.rests,
+            From::Any => &self.wholes,
+        }
+    }
+
+    /// The chunk `number` has such room now, or not. Call with its lock held.
+    #[cold]
+    fn set(&self, from: From, number: usize, has: bool) {
+        let (chunks, bit) = (self.of(from), 1 << number);
+        let mut before = chunks.load(Relaxed);
+
+        while let Err(now) = chunks.cmpxchg(
+            before,
+            if has { before | bit } else { before & !bit },
+            Relaxed,
+        ) {
+            before = now;
+        }
     }
 }
 
@@ -264,8 +321,18 @@ pub(crate) struct Spare<'m> {
 }
 
 impl Spare<'_> {
-    /// Makes a huge page of it, and takes its contents, page by page, from the end of `contents`.
-    /// `None` if these are too few. Never waits.
+    /// Makes a huge page with `contents` of it. Never waits.
+    pub(crate) fn store_whole(mut self, contents: BlockContents) -> Option<LockedPage> {
+        let page = self.page.take()?;
+
+        self.chunk
+            .ops()
+            .change(|pages| pages.fill_whole(page.offset(), contents));
+        self.chunk.lock_page(page).ok()
+    }
+
+    /// The same, with contents that it takes, page by page, from the end of `contents`. `None` if
+    /// these are too few.
     pub(crate) fn store(mut self, contents: &mut KVec<Contents>) -> Option<LockedPage> {
         if contents.len() < self.page.as_ref()?.pages() {
             return None;
@@ -286,28 +353,63 @@ impl Spare<'_> {
 impl Drop for Spare<'_> {
     fn drop(&mut self) {
         if let Some(page) = self.page.take() {
-            self.chunk.ops().pages.lock().put(page);
+            self.chunk.ops().change(|pages| pages.put(page));
         }
+    }
+}
+
+impl Whole for BlockContents {
+    type Part = Contents;
+
+    fn cut(self) -> impl Iterator<Item = Contents> {
+        Self::cut(self)
     }
 }
 
 /// A range of the device's memory: its free pages, and the contents of the others.
 #[pin_data]
 pub(crate) struct Chunk {
+    number: usize,
     #[pin]
-    pages: SpinLock<Pool<Contents>>,
+    pages: SpinLock<Pool<BlockContents>>,
+    room: Arc<Room>,
     statistics: Arc<Statistics>,
 }
 
 impl Chunk {
-    fn new(pages: usize, statistics: Arc<Statistics>) -> impl PinInit<Self, Error> {
+    fn new(
+        number: usize,
+        pages: usize,
+        room: Arc<Room>,
+        statistics: Arc<Statistics>,
+    ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            number,
             pages <- {
                 let pool = Pool::new(pages)?;
                 new_spinlock!(pool, "Chunk::pages")
             },
+            room,
             statistics,
         })
+    }
+
+    /// Has `change` take pages, or put some back, and tells if others may look here for them. Must not
+    /// sleep, nor free what it takes out.
+    fn change<R>(&self, change: impl FnOnce(&mut Pool<BlockContents>) -> R) -> R {
+        let mut pages = self.pages.lock();
+        let (rest, whole) = (pages.has_rest(), pages.has_whole());
+        let result = change(&mut pages);
+
+        for (from, before, now) in [
+            (From::Rest, rest, pages.has_rest()),
+            (From::Any, whole, pages.has_whole()),
+        ] {
+            if before != now {
+                self.room.set(from, self.number, now);
+            }
+        }
+        result
     }
 
     fn free_pages(&self) -> usize {
@@ -317,10 +419,14 @@ impl Chunk {
     fn with_contents<R>(
         &self,
         index: DeviceIndex,
-        access: impl FnOnce(&Contents) -> R,
+        access: impl FnOnce(Bytes<'_>) -> R,
     ) -> Option<R> {
         let pages = self.pages.lock();
-        pages.get(index.number() % CHUNK_PAGES).map(access)
+        let bytes = match pages.get(index.number() % CHUNK_PAGES)? {
+            Held::Part(contents) => contents.bytes(),
+            Held::OfWhole(contents, part) => contents.bytes(part)?,
+        };
+        Some(access(bytes))
     }
 }
 
@@ -328,15 +434,24 @@ impl PagemapOps for Chunk {
     fn free(&self, page: FreePage) {
         let last = page.offset() + page.pages() - 1;
 
+        // Nothing is freed under the lock.
+        if page.pages() > 1 {
+            let whole = self.pages.lock().clear_whole(page.offset());
+            if let Some(contents) = whole {
+                self.change(|pages| pages.put(page));
+                drop(contents);
+                return;
+            }
+        }
         for number in page.offset()..last {
             let contents = self.pages.lock().clear(number);
-            // Not under the lock.
             drop(contents);
         }
-        let mut pages = self.pages.lock();
-        let contents = pages.clear(last);
-        pages.put(page);
-        drop(pages);
+        let contents = self.change(|pages| {
+            let contents = pages.clear(last);
+            pages.put(page);
+            contents
+        });
         drop(contents);
     }
 
@@ -345,7 +460,7 @@ impl PagemapOps for Chunk {
         for part in 0..target.pages() {
             let page = DeviceIndex::new(page.number() + part);
 
-            self.with_contents(page, |contents| target.copy_from(part, contents))
+            self.with_contents(page, |bytes| target.copy_from(part, bytes))
                 .ok_or(EIO)?;
         }
         Ok(())

@@ -18,6 +18,24 @@ use kernel::{
     prelude::*, //
 };
 
+/// What all pages of a block hold, in one piece.
+pub(crate) trait Whole {
+    /// What one page holds.
+    type Part;
+
+    /// Cuts it: a part for each page. Must not sleep.
+    fn cut(self) -> impl Iterator<Item = Self::Part>;
+}
+
+/// What a page holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held<'p, W: Whole> {
+    /// This, of its own.
+    Part(&'p W::Part),
+    /// The part with this number.
+    OfWhole(&'p W, usize),
+}
+
 /// From where a small page may be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum From {
@@ -27,23 +45,26 @@ pub(crate) enum From {
     Any,
 }
 
-/// The pages of a chunk: their blocks, and for each page in use its contents, a `C`.
+/// The pages of a chunk: their blocks, and for each page in use its contents, of its own or as a part
+/// of a `W`.
 ///
 /// # Invariants
 ///
-/// * `blocks` has room for all blocks of the chunk, and `contents` a place for each page.
-/// * Those blocks have their bit set in `whole` that are whole; those in `rests` that are not, but
-///   have free pages.
+/// * `blocks` has room for all blocks of the chunk, `wholes` a place for each block, and `contents`
+///   one for each page.
+/// * The pages of a block that has something in `wholes` have nothing in `contents`.
+/// * Those blocks are in `whole` that are whole; those in `rests` that are not, but have free pages.
 /// * `free` is how many pages are free.
-pub(crate) struct Pool<C> {
+pub(crate) struct Pool<W: Whole> {
     blocks: KVVec<FreeBlock>,
-    whole: BitmapVec,
-    rests: BitmapVec,
+    whole: Blocks,
+    rests: Blocks,
     free: usize,
-    contents: KVVec<Option<C>>,
+    contents: KVVec<Option<W::Part>>,
+    wholes: KVVec<Option<W>>,
 }
 
-impl<C> Pool<C> {
+impl<W: Whole> Pool<W> {
     /// A pool for a chunk of `pages` pages, none of which are there yet. May sleep.
     ///
     /// # Errors
@@ -51,17 +72,14 @@ impl<C> Pool<C> {
     /// [`ENOMEM`].
     pub(crate) fn new(pages: usize) -> Result<Self> {
         let blocks = pages.div_ceil(BLOCK_PAGES);
-        let mut contents = KVVec::with_capacity(pages, GFP_KERNEL)?;
-        for _ in 0..pages {
-            contents.push(None, GFP_KERNEL)?;
-        }
         // INVARIANT: There is nothing in it, but room for all.
         Ok(Self {
             blocks: KVVec::with_capacity(blocks, GFP_KERNEL)?,
-            whole: BitmapVec::new(blocks, GFP_KERNEL)?,
-            rests: BitmapVec::new(blocks, GFP_KERNEL)?,
+            whole: Blocks::new(blocks)?,
+            rests: Blocks::new(blocks)?,
             free: 0,
-            contents,
+            contents: nothing(pages)?,
+            wholes: nothing(blocks)?,
         })
     }
 
@@ -72,7 +90,9 @@ impl<C> Pool<C> {
         // By the type invariant there is room.
         if self.blocks.push_within_capacity(block).is_ok() {
             self.free += pages;
-            self.classify(index);
+            if let Some(blocks) = self.blocks_with(room(pages)) {
+                blocks.insert(index);
+            }
         }
     }
 
@@ -81,21 +101,32 @@ impl<C> Pool<C> {
         self.free
     }
 
+    /// Whether a page can be had without breaking up a whole block.
+    pub(crate) fn has_rest(&self) -> bool {
+        self.rests.count > 0
+    }
+
+    /// Whether there is a whole block.
+    pub(crate) fn has_whole(&self) -> bool {
+        self.whole.count > 0
+    }
+
     /// Takes a small page, and gives it `contents`. Does not sleep.
     ///
     /// # Errors
     ///
     /// Gives the contents back if no page is free there.
-    pub(crate) fn take(&mut self, from: From, contents: C) -> core::result::Result<FreePage, C> {
-        let index = match (self.rests.next_bit(0), from) {
+    pub(crate) fn take(
+        &mut self,
+        from: From,
+        contents: W::Part,
+    ) -> core::result::Result<FreePage, W::Part> {
+        let index = match (self.rests.first(), from) {
             (Some(index), _) => Some(index),
             (None, From::Rest) => None,
-            (None, From::Any) => self.whole.next_bit(0),
+            (None, From::Any) => self.whole.first(),
         };
-        let page = index.and_then(|index| {
-            let page = self.blocks.get_mut(index)?.take_page();
-            self.taken(index, page)
-        });
+        let page = index.and_then(|index| self.change(index, FreeBlock::take_page)?);
         match page {
             Some(page) => {
                 self.fill(page.offset(), contents);
@@ -107,77 +138,192 @@ impl<C> Pool<C> {
 
     /// Takes a whole block, which has no contents as yet. Does not sleep.
     pub(crate) fn take_whole(&mut self) -> Option<FreePage> {
-        let index = self.whole.next_bit(0)?;
-        let page = self.blocks.get_mut(index)?.take_whole();
+        let index = self.whole.first()?;
 
-        self.taken(index, page)
+        self.change(index, FreeBlock::take_whole)?
     }
 
     /// Gives `contents` to the page with this number. Does not sleep.
-    pub(crate) fn fill(&mut self, number: usize, contents: C) {
+    pub(crate) fn fill(&mut self, number: usize, contents: W::Part) {
         if let Some(slot) = self.contents.get_mut(number) {
             *slot = Some(contents);
         }
     }
 
-    /// What the page with this number holds; `None` if it is not in use.
-    pub(crate) fn get(&self, number: usize) -> Option<&C> {
-        self.contents.get(number)?.as_ref()
+    /// Gives `contents` to all pages of the block that begins with this number, which have none. Does
+    /// not sleep.
+    pub(crate) fn fill_whole(&mut self, number: usize, contents: W) {
+        if let Some(slot) = self.wholes.get_mut(number / BLOCK_PAGES) {
+            // INVARIANT: So says the caller.
+            *slot = Some(contents);
+        }
     }
 
-    /// Takes away what the page with this number holds. Does not sleep.
-    pub(crate) fn clear(&mut self, number: usize) -> Option<C> {
+    /// What the page with this number holds; `None` if it is not in use.
+    pub(crate) fn get(&self, number: usize) -> Option<Held<'_, W>> {
+        if let Some(part) = self.contents.get(number)? {
+            return Some(Held::Part(part));
+        }
+        let whole = self.wholes.get(number / BLOCK_PAGES)?.as_ref()?;
+
+        Some(Held::OfWhole(whole, number % BLOCK_PAGES))
+    }
+
+    /// Takes away what the page with this number holds. What its block holds in one piece is cut: that
+    /// has become of the huge page. Does not sleep.
+    pub(crate) fn clear(&mut self, number: usize) -> Option<W::Part> {
+        if self.contents.get(number)?.is_none() {
+            self.cut(number / BLOCK_PAGES);
+        }
         self.contents.get_mut(number)?.take()
+    }
+
+    /// Cuts what the pages of the block `index` hold, if it is in one piece.
+    #[cold]
+    fn cut(&mut self, index: usize) {
+        let whole = self.wholes.get_mut(index).and_then(Option::take);
+        let slots = self.contents.iter_mut().skip(index * BLOCK_PAGES);
+
+        for (slot, part) in slots.zip(whole.into_iter().flat_map(W::cut)) {
+            *slot = Some(part);
+        }
+    }
+
+    /// Takes away what the block that begins with this number holds in one piece, if it does so. Does
+    /// not sleep.
+    pub(crate) fn clear_whole(&mut self, number: usize) -> Option<W> {
+        self.wholes.get_mut(number / BLOCK_PAGES)?.take()
     }
 
     /// Takes `page` back, which may be a part of what was taken. It must have no contents any more.
     /// Does not sleep.
     pub(crate) fn put(&mut self, page: FreePage) {
-        let (index, pages) = (page.offset() / BLOCK_PAGES, page.pages());
-        let Some(block) = self.blocks.get_mut(index) else {
-            return;
-        };
-        if block.put(page).is_ok() {
-            self.free += pages;
-            self.classify(index);
+        // A page of another pool is not put anywhere.
+        self.change(page.offset() / BLOCK_PAGES, |block| block.put(page).is_ok());
+    }
+
+    /// Has `change` take pages out of the block `index`, or put some back, and accounts for it.
+    fn change<R>(&mut self, index: usize, change: impl FnOnce(&mut FreeBlock) -> R) -> Option<R> {
+        let block = self.blocks.get_mut(index)?;
+        let before = block.free_pages();
+        let result = change(block);
+        let now = block.free_pages();
+
+        self.free = self.free - before + now;
+        if room(now) != room(before) {
+            self.reclassify(index, before, now);
+        }
+        Some(result)
+    }
+
+    /// The block `index` has `now` free pages; it had `before`.
+    #[cold]
+    fn reclassify(&mut self, index: usize, before: usize, now: usize) {
+        if let Some(blocks) = self.blocks_with(room(before)) {
+            blocks.remove(index);
+        }
+        if let Some(blocks) = self.blocks_with(room(now)) {
+            blocks.insert(index);
         }
     }
 
-    /// Accounts for `page`, which was taken from the block `index`.
-    fn taken(&mut self, index: usize, page: Option<FreePage>) -> Option<FreePage> {
-        let page = page?;
-
-        self.free -= page.pages();
-        self.classify(index);
-        Some(page)
-    }
-
-    /// Sets the bits of the block `index`, whose free pages are others now.
-    fn classify(&mut self, index: usize) {
-        let Some(block) = self.blocks.get(index) else {
-            return;
-        };
-        let (whole, some) = (block.is_whole(), block.free_pages() > 0);
-
-        for (bits, set) in [
-            (&mut self.whole, whole),
-            (&mut self.rests, some && !whole), //
-        ] {
-            if set {
-                bits.set_bit(index);
-            } else {
-                bits.clear_bit(index);
-            }
+    /// The blocks with that much room, if they are kept.
+    fn blocks_with(&mut self, room: Room) -> Option<&mut Blocks> {
+        match room {
+            Room::None => None,
+            Room::Rest => Some(&mut self.rests),
+            Room::Whole => Some(&mut self.whole),
         }
     }
+}
+
+/// What there is in a block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    None,
+    Rest,
+    Whole,
+}
+
+/// The room in a block that has `free` free pages.
+fn room(free: usize) -> Room {
+    match free {
+        0 => Room::None,
+        BLOCK_PAGES => Room::Whole,
+        _ => Room::Rest,
+    }
+}
+
+/// A set of blocks, by their numbers.
+///
+/// # Invariants
+///
+/// `count` is how many bits are set.
+struct Blocks {
+    bits: BitmapVec,
+    count: usize,
+}
+
+impl Blocks {
+    /// None of `blocks` blocks. May sleep.
+    fn new(blocks: usize) -> Result<Self> {
+        // INVARIANT: The bitmap is clear.
+        Ok(Self {
+            bits: BitmapVec::new(blocks, GFP_KERNEL)?,
+            count: 0,
+        })
+    }
+
+    /// The lowest.
+    fn first(&self) -> Option<usize> {
+        self.bits.next_bit(0)
+    }
+
+    /// Adds the block `index`, which is not there.
+    fn insert(&mut self, index: usize) {
+        self.bits.set_bit(index);
+        // INVARIANT: So says the caller.
+        self.count += 1;
+    }
+
+    /// Removes the block `index`, which is there.
+    fn remove(&mut self, index: usize) {
+        self.bits.clear_bit(index);
+        // INVARIANT: So says the caller.
+        self.count -= 1;
+    }
+}
+
+/// `count` empty places. May sleep.
+fn nothing<T>(count: usize) -> Result<KVVec<Option<T>>> {
+    let mut places = KVVec::with_capacity(count, GFP_KERNEL)?;
+
+    for _ in 0..count {
+        places.push(None, GFP_KERNEL)?;
+    }
+    Ok(places)
 }
 
 #[kunit_tests(dmirror_pool)]
 mod tests {
     use super::*;
 
+    /// The pages of a block hold one letter after the other, from this one on.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Letters(char);
+
+    impl Whole for Letters {
+        type Part = char;
+
+        fn cut(self) -> impl Iterator<Item = char> {
+            let first = self.0 as u32;
+
+            (0..BLOCK_PAGES as u32).map(move |part| char::from_u32(first + part).unwrap_or(self.0))
+        }
+    }
+
     /// A pool with this many blocks, the last of which has only `last` pages.
-    fn pool(blocks: u32, last: usize) -> Result<Pool<char>> {
+    fn pool(blocks: u32, last: usize) -> Result<Pool<Letters>> {
         let mut pool = Pool::new(blocks as usize * BLOCK_PAGES)?;
         for number in 0..blocks {
             let pages = if number + 1 < blocks {
@@ -190,11 +336,11 @@ mod tests {
         Ok(pool)
     }
 
-    fn take(pool: &mut Pool<char>, from: From) -> Option<FreePage> {
+    fn take(pool: &mut Pool<Letters>, from: From) -> Option<FreePage> {
         pool.take(from, 'x').ok()
     }
 
-    fn put(pool: &mut Pool<char>, page: FreePage) {
+    fn put(pool: &mut Pool<Letters>, page: FreePage) {
         for number in page.offset()..page.offset() + page.pages() {
             pool.clear(number);
         }
@@ -206,7 +352,7 @@ mod tests {
         let mut pool = pool(1, 2)?;
         assert_eq!(pool.get(0), None);
         let page = pool.take(From::Any, 'a').map_err(|_| ENOSPC)?;
-        assert_eq!(pool.get(page.offset()), Some(&'a'));
+        assert_eq!(pool.get(page.offset()), Some(Held::Part(&'a')));
         assert_eq!(pool.free_pages(), 1);
 
         assert_eq!(pool.clear(page.offset()), Some('a'));
@@ -221,7 +367,7 @@ mod tests {
         let mut pool = pool(1, 1)?;
         assert!(pool.take(From::Any, 'a').is_ok());
         assert_eq!(pool.take(From::Any, 'b').err(), Some('b'));
-        assert_eq!(pool.get(0), Some(&'a'));
+        assert_eq!(pool.get(0), Some(Held::Part(&'a')));
         Ok(())
     }
 
@@ -276,6 +422,38 @@ mod tests {
         assert_eq!(pool.free_pages(), 2 * BLOCK_PAGES - 1);
         assert!(take(&mut pool, From::Rest).is_some());
         assert!(pool.take_whole().is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn contents_in_one_piece_are_cut_by_the_first_small_page() -> Result {
+        let mut pool = pool(2, BLOCK_PAGES)?;
+        pool.take_whole();
+        let huge = pool.take_whole().ok_or(ENOSPC)?;
+        let number = huge.offset();
+        pool.fill_whole(number, Letters('a'));
+        assert_eq!(pool.get(number + 1), Some(Held::OfWhole(&Letters('a'), 1)));
+        assert_eq!(pool.get(number - 1), None);
+
+        assert_eq!(pool.clear(number + 2), Some('c'));
+        assert_eq!(pool.get(number + 2), None);
+        assert_eq!(pool.get(number), Some(Held::Part(&'a')));
+        assert_eq!(pool.get(number + 3), Some(Held::Part(&'d')));
+        assert_eq!(pool.get(number - 1), None);
+        assert_eq!(pool.clear_whole(number), None);
+        Ok(())
+    }
+
+    #[test]
+    fn contents_in_one_piece_go_with_the_huge_page() -> Result {
+        let mut pool = pool(1, BLOCK_PAGES)?;
+        let huge = pool.take_whole().ok_or(ENOSPC)?;
+        pool.fill_whole(huge.offset(), Letters('a'));
+        assert_eq!(pool.clear_whole(huge.offset()), Some(Letters('a')));
+        assert_eq!(pool.get(huge.offset()), None);
+        assert_eq!(pool.clear(huge.offset()), None);
+        pool.put(huge);
+        assert_eq!(pool.free_pages(), BLOCK_PAGES);
         Ok(())
     }
 

@@ -9,7 +9,10 @@ use crate::{
     },
     device::DeviceMemory,
     hmm::{
-        fresh::Contents,
+        fresh::{
+            BlockContents,
+            Contents, //
+        },
         leaf::Reserve,
         mapping::{
             FewPfns,
@@ -110,6 +113,8 @@ pub(crate) struct Arrivals<'m> {
     huge_pages: &'m HugePages,
     /// Kernel pages for the contents of private pages.
     contents: KVec<Contents>,
+    /// Those for a huge page, in one piece.
+    block: Option<BlockContents>,
     /// For a huge page.
     spare: Option<Spare<'m>>,
 }
@@ -121,6 +126,7 @@ impl<'m> Arrivals<'m> {
             memory,
             huge_pages,
             contents: KVec::new(),
+            block: None,
             spare: None,
         }
     }
@@ -142,18 +148,35 @@ impl<'m> Arrivals<'m> {
         }
     }
 
-    /// Allocates until there is a kernel page for each page of `range` that needs one. May sleep and
-    /// reclaim.
+    /// Allocates until there is a kernel page for each page of `range` that needs one: for a huge page,
+    /// if there is room for it, in one piece if such is at hand. May sleep and reclaim.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
     pub(crate) fn fill(&mut self, range: PageRange) -> Result {
-        let count = match self.memory {
-            DeviceMemory::Private(_) => range.pages(),
-            DeviceMemory::Coherent(..) => 0,
-        };
-        Contents::fill(&mut self.contents, count)
+        if matches!(self.memory, DeviceMemory::Coherent(..)) {
+            return Ok(());
+        }
+        if self.spare.is_some() && self.block.is_none() {
+            self.block = BlockContents::new();
+        }
+        match self.block {
+            // It may have to be cut, when nothing can be allocated.
+            Some(_) => Ok(self.contents.reserve(BLOCK_PAGES, GFP_KERNEL_ACCOUNT)?),
+            None => Contents::fill(&mut self.contents, range.pages()),
+        }
+    }
+
+    /// The next page for the contents of a small page.
+    fn take(&mut self) -> Option<Contents> {
+        if self.contents.is_empty() {
+            for page in self.block.take()?.cut() {
+                // Without room for it, it would be freed.
+                let _ = self.contents.push_within_capacity(page);
+            }
+        }
+        self.contents.pop()
     }
 
     /// Whether there is room for a huge page.
@@ -176,7 +199,7 @@ impl<'m> Arrivals<'m> {
                 if full {
                     return None;
                 }
-                let mut page = self.contents.pop()?;
+                let mut page = self.take()?;
                 match source {
                     Source::Hole => page.clear(),
                     Source::System(source) => page.copy_from(&source, 0),
@@ -197,6 +220,15 @@ impl<'m> Arrivals<'m> {
     /// A huge page of the device with the contents of `source`.
     fn huge_target(&mut self, source: &Source<'_, Chunk>) -> Option<LockedPage> {
         let spare = self.spare.take()?;
+
+        if let Some(mut block) = self.block.take() {
+            match source {
+                Source::Hole => block.clear(),
+                Source::System(source) => block.copy_from(source),
+                Source::Device(..) | Source::Coherent(_) => return None,
+            }
+            return spare.store_whole(block);
+        }
         let first = self.contents.len().checked_sub(BLOCK_PAGES)?;
 
         for (part, page) in self.contents.iter_mut().skip(first).enumerate() {

@@ -130,6 +130,13 @@ fn page_of_contents(contents: &Contents) {
     let _ = &contents.0; //~ E0616
 }
 
+// What is in a page is there for as long as the page.
+fn bytes_after_contents(contents: Contents) {
+    let bytes = contents.bytes();
+    drop(contents); //~ E0505
+    let _ = bytes.as_device();
+}
+
 // The way home may begin only where mm, or this folder, has collected pages of the device.
 fn collect_without_lock() {
     use crate::hmm::evict::evict; //~ E0603

@@ -149,13 +149,20 @@ impl FreeBlock {
             return Err(page);
         }
         // INVARIANT: The page was in the hands of `page`, not in the set, and lies in this block.
-        for number in first..first + page.pages() {
-            if let Some(bits) = self.free.get_mut(number / WORD) {
-                *bits |= 1 << (number % WORD);
-            }
+        if page.order == 0 {
+            self.mark(first);
+        } else {
+            (first..first + page.pages()).for_each(|number| self.mark(number));
         }
         self.count += page.pages();
         Ok(())
+    }
+
+    /// Sets the bit of the page `number` of the block.
+    fn mark(&mut self, number: usize) {
+        if let Some(bits) = self.free.get_mut(number / WORD) {
+            *bits |= 1 << (number % WORD);
+        }
     }
 }
 

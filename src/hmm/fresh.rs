@@ -12,10 +12,16 @@ use super::{
         LockedPage,
         SourcePage, //
     },
-    range::BLOCK_ORDER, //
+    range::{
+        BLOCK_ORDER,
+        BLOCK_PAGES, //
+    }, //
 };
 use crate::bindings as shims;
-use core::ptr::NonNull;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 use kernel::{
     bindings,
     prelude::*, //
@@ -130,14 +136,14 @@ impl SystemTarget {
     /// Fills the part with the number `part`, below [`pages`](Self::pages), with the bytes of
     /// `from`, and tells mm that they are not to be dropped as clean: the device may have written
     /// them, of which mm has heard nothing.
-    pub(crate) fn copy_from(&mut self, part: usize, from: &Contents) {
+    pub(crate) fn copy_from(&mut self, part: usize, from: Bytes<'_>) {
         if part >= self.pages() {
             return;
         }
         // SAFETY: By the type invariant the folio has that many pages.
         let page = unsafe { self.page.add(part) };
         // SAFETY: Both pages are valid; by the type invariant nobody else accesses the target.
-        unsafe { shims::dmirror_shim_copy_page(page.as_ptr(), from.0.as_ptr()) };
+        unsafe { shims::dmirror_shim_copy_page(page.as_ptr(), from.page.as_ptr()) };
         // SAFETY: The page is valid. It is of no file that could be truncated.
         unsafe { bindings::set_page_dirty(page.as_ptr()) };
     }
@@ -171,10 +177,56 @@ impl Drop for SystemTarget {
 // SAFETY: A page belongs to no thread.
 unsafe impl Send for SystemTarget {}
 
-/// A page of kernel memory in which a driver keeps the bytes of a page of its device.
+/// The bytes of one small page of a device, in the kernel's memory.
 ///
-/// Like a page of a process it may be accessed by several at a time, and so its bytes are never
-/// lent as a Rust reference.
+/// Like a page of a process it may be accessed by several at a time, and so the bytes are never lent
+/// as a Rust reference.
+///
+/// # Invariants
+///
+/// `page` is kernel memory of the driver's own, valid for `'c`.
+#[derive(Clone, Copy)]
+pub(crate) struct Bytes<'c> {
+    page: NonNull<bindings::page>,
+    _contents: PhantomData<&'c Contents>,
+}
+
+impl<'c> Bytes<'c> {
+    /// The page, for accesses of the device.
+    pub(crate) fn as_device(self) -> DevicePtr<'c> {
+        // SAFETY: By the type invariant it is kernel memory of the driver's own, valid for `'c`, and
+        // its bytes are accessed by C functions only.
+        unsafe { DevicePtr::new(self.page, Leave::Own) }
+    }
+}
+
+/// Fills the page `to` with zeroes.
+///
+/// # Safety
+///
+/// The page is valid, and the caller's alone.
+unsafe fn clear(to: NonNull<bindings::page>) {
+    // SAFETY: By the safety requirements.
+    unsafe { shims::dmirror_shim_clear_page(to.as_ptr()) };
+}
+
+/// Fills the page `to` with the bytes of the part of `from` with the number `part`: 0, or less than
+/// [`BLOCK_PAGES`] if it is huge.
+///
+/// # Safety
+///
+/// The page is valid, and the caller's alone.
+unsafe fn copy(to: NonNull<bindings::page>, from: &SourcePage<'_>, part: usize) {
+    if part >= from.pages() {
+        return;
+    }
+    // SAFETY: By the invariant of `from` the folio has that many pages.
+    let page = unsafe { from.as_ptr().add(part) };
+    // SAFETY: Both pages are valid, and one is the caller's alone.
+    unsafe { shims::dmirror_shim_copy_page(to.as_ptr(), page) };
+}
+
+/// A page of kernel memory in which a driver keeps the bytes of a page of its device.
 ///
 /// # Invariants
 ///
@@ -218,26 +270,23 @@ impl Contents {
     /// Fills the page with zeroes.
     pub(crate) fn clear(&mut self) {
         // SAFETY: The page is valid, and borrowed exclusively.
-        unsafe { shims::dmirror_shim_clear_page(self.0.as_ptr()) };
+        unsafe { clear(self.0) };
     }
 
     /// Fills the page with the bytes of the part of `from` with the number `part`: 0, or less than
-    /// [`BLOCK_PAGES`](super::range::BLOCK_PAGES) if it is huge.
+    /// [`BLOCK_PAGES`] if it is huge.
     pub(crate) fn copy_from(&mut self, from: &SourcePage<'_>, part: usize) {
-        if part >= from.pages() {
-            return;
-        }
-        // SAFETY: By the invariant of `from` the folio has that many pages.
-        let page = unsafe { from.as_ptr().add(part) };
-        // SAFETY: Both pages are valid, and `self` is borrowed exclusively.
-        unsafe { shims::dmirror_shim_copy_page(self.0.as_ptr(), page) };
+        // SAFETY: The page is valid, and borrowed exclusively.
+        unsafe { copy(self.0, from, part) };
     }
 
-    /// The page, for accesses of the device.
-    pub(crate) fn as_device(&self) -> DevicePtr<'_> {
-        // SAFETY: It is kernel memory of our own, valid for as long as `self` is borrowed, and its
-        // bytes are accessed by C functions only.
-        unsafe { DevicePtr::new(self.0, Leave::Own) }
+    /// What is in it.
+    pub(crate) fn bytes(&self) -> Bytes<'_> {
+        // INVARIANT: By the type invariant; it stays for as long as `self` is borrowed.
+        Bytes {
+            page: self.0,
+            _contents: PhantomData,
+        }
     }
 }
 
@@ -245,5 +294,116 @@ impl Drop for Contents {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the page is ours; nothing uses it afterwards.
         unsafe { bindings::__free_pages(self.0.as_ptr(), 0) };
+    }
+}
+
+/// Kernel memory for the bytes of a huge page of a device, in one piece: that is allocated, and freed,
+/// much faster than in small pages. It can be cut into these.
+///
+/// # Invariants
+///
+/// The [`BLOCK_PAGES`] pages from this one on are valid kernel memory, one allocation that is not
+/// compound, and ours alone.
+pub(crate) struct BlockContents(NonNull<bindings::page>);
+
+// SAFETY: Pages may be used and freed by any thread.
+unsafe impl Send for BlockContents {}
+
+// SAFETY: As for `Contents`.
+unsafe impl Sync for BlockContents {}
+
+impl BlockContents {
+    /// Allocates one, with any bytes in it, if there is such memory at hand: of the same node as
+    /// [`Contents`], charged to the current process. Does not wait.
+    pub(crate) fn new() -> Option<Self> {
+        // SAFETY: May be called wherever it is allowed to allocate.
+        let page = unsafe { shims::dmirror_shim_alloc_kernel_block(BLOCK_ORDER) };
+        // INVARIANT: The allocation is new, and nobody else knows it.
+        NonNull::new(page).map(Self)
+    }
+
+    /// The small page with the number `part` of it.
+    fn page(&self, part: usize) -> Option<NonNull<bindings::page>> {
+        // SAFETY: By the type invariant there are so many.
+        (part < BLOCK_PAGES).then(|| unsafe { self.0.add(part) })
+    }
+
+    /// Fills it with zeroes.
+    pub(crate) fn clear(&mut self) {
+        for page in (0..BLOCK_PAGES).filter_map(|part| self.page(part)) {
+            // SAFETY: The page is valid, and `self` is borrowed exclusively.
+            unsafe { clear(page) };
+        }
+    }
+
+    /// Fills it with the bytes of `from`, a huge page.
+    pub(crate) fn copy_from(&mut self, from: &SourcePage<'_>) {
+        for part in 0..BLOCK_PAGES {
+            if let Some(page) = self.page(part) {
+                // SAFETY: The page is valid, and `self` is borrowed exclusively.
+                unsafe { copy(page, from, part) };
+            }
+        }
+    }
+
+    /// What is in the small page with the number `part`, below [`BLOCK_PAGES`].
+    pub(crate) fn bytes(&self, part: usize) -> Option<Bytes<'_>> {
+        // INVARIANT: By the type invariant; it stays for as long as `self` is borrowed.
+        self.page(part).map(|page| Bytes {
+            page,
+            _contents: PhantomData,
+        })
+    }
+
+    /// Cuts it into small pages, which keep their bytes. Does not sleep or allocate.
+    ///
+    /// C: `split_page()`.
+    pub(crate) fn cut(self) -> Pieces {
+        let first = core::mem::ManuallyDrop::new(self).0;
+        // SAFETY: By the type invariant it is one allocation, not compound, and ours alone.
+        unsafe { bindings::split_page(first.as_ptr(), BLOCK_ORDER) };
+        // INVARIANT: They are small pages of their own now, and all still here.
+        Pieces { first, taken: 0 }
+    }
+}
+
+impl Drop for BlockContents {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the pages are ours; nothing uses them afterwards.
+        unsafe { bindings::__free_pages(self.0.as_ptr(), BLOCK_ORDER) };
+    }
+}
+
+/// The small pages that a [`BlockContents`] has been cut into.
+///
+/// # Invariants
+///
+/// Of the [`BLOCK_PAGES`] pages from `first` on, those with the number `taken` and above are valid
+/// kernel memory, small pages of their own, and ours alone.
+pub(crate) struct Pieces {
+    first: NonNull<bindings::page>,
+    taken: usize,
+}
+
+impl Iterator for Pieces {
+    type Item = Contents;
+
+    fn next(&mut self) -> Option<Contents> {
+        if self.taken >= BLOCK_PAGES {
+            return None;
+        }
+        // SAFETY: By the type invariant there is such a page.
+        let page = unsafe { self.first.add(self.taken) };
+        // INVARIANT: It is not ours any more.
+        self.taken += 1;
+        // INVARIANT: By the type invariant, and it was still here.
+        Some(Contents(page))
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        // Those that nobody has taken.
+        self.for_each(drop);
     }
 }
