@@ -11,6 +11,7 @@
 #include "large.h"
 
 #define NPAGES		16384	/* 64 MiB */
+#define SEED		1000
 #define SAMPLES		3
 /* For a block on its way, 2 MiB, small pages and a huge one; and the counters lag. */
 #define MOST_KIB	16384
@@ -253,6 +254,38 @@ TEST_F_TIMEOUT(limits, kernel_memory, TIMEOUT)
 	TH_LOG("%ld KiB more than before, looked %d times", most - before, samples);
 	EXPECT_GE(samples, SAMPLES);
 	EXPECT_LT(most - before, MOST_KIB);
+}
+
+/*
+ * When parts of huge pages come home, the kernel gets back what held them, not only
+ * with the last part of each.
+ */
+TEST(parts_give_their_memory_back)
+{
+	const size_t blocks = 16, npages = blocks * BLOCK, half = BLOCK / 2;
+	char *room = reserve(npages + BLOCK), *mem;
+	int fd = dev_open(0);
+	long before, after;
+
+	ASSERT_NE(room, MAP_FAILED);
+	ASSERT_GE(fd, 0);
+	ASSERT_TRUE(write_file("/proc/sys/vm/compact_memory", "1"));
+	mem = (char *)(((uintptr_t)room + BLOCK * PAGE - 1) & ~(BLOCK * PAGE - 1));
+	ASSERT_EQ(madvise(mem, npages * PAGE, MADV_HUGEPAGE), 0);
+	fill(mem, npages, SEED);
+	ASSERT_TRUE(put_on_device(fd, mem, npages));
+	ASSERT_TRUE(all_at(fd, mem, npages, (AT_DEVICE | HMM_DMIRROR_PROT_PMD)));
+
+	before = kernel_kib();
+	for (size_t page = 0; page < npages; page += BLOCK)
+		EXPECT_EQ(dev_give(fd, mem + page * PAGE, half), half);
+	after = kernel_kib();
+	TH_LOG("%ld KiB more than before", after - before);
+	/* In place of what held them there are the pages themselves. */
+	EXPECT_LT(after - before, (long)(blocks * half * PAGE / 1024 / 2));
+	EXPECT_TRUE(holds(mem, npages, SEED));
+	ASSERT_EQ(munmap(room, (npages + BLOCK) * PAGE), 0);
+	close(fd);
 }
 
 TEST_HARNESS_MAIN
