@@ -32,7 +32,8 @@ use crate::{
             DeviceOwner,
             Pagemap,
             PagemapOps, //
-        }, //
+        },
+        range::BLOCK_PAGES, //
     },
     pool::{
         From,
@@ -159,6 +160,21 @@ impl PrivateMemory {
                     Ok(page) => return chunk.lock_page(page).ok(),
                     Err(back) => contents = back,
                 }
+            }
+        }
+        self.store_anywhere(contents)
+    }
+
+    /// The same, whatever the hints say: others may have made a rest of the last whole block, or the
+    /// reverse, between the look for the one and for the other.
+    #[cold]
+    fn store_anywhere(&self, contents: Contents) -> Option<LockedPage> {
+        let mut contents = contents;
+
+        for chunk in self.chunks() {
+            match chunk.ops().change(|pages| pages.take(From::Any, contents)) {
+                Ok(page) => return chunk.lock_page(page).ok(),
+                Err(back) => contents = back,
             }
         }
         None
@@ -435,7 +451,7 @@ impl PagemapOps for Chunk {
         let last = page.offset() + page.pages() - 1;
 
         // Nothing is freed under the lock.
-        if page.pages() > 1 {
+        if page.pages() == BLOCK_PAGES {
             let whole = self.pages.lock().clear_whole(page.offset());
             if let Some(contents) = whole {
                 self.change(|pages| pages.put(page));
