@@ -12,9 +12,8 @@
 #include "lib.h"
 
 #define PAGES_PER_CHARACTER	4
-#define HUGE_PAGE		(2UL << 20)
 
-enum { POPULATED, UNTOUCHED, ZERO_PAGE, READ_ONLY, HUGE, REGIONS };
+enum { POPULATED, UNTOUCHED, ZERO_PAGE, READ_ONLY, WHOLE, REGIONS };
 
 /* The huge page's region comes first in memory, for its alignment, and last on the picture. */
 static const struct region regions[REGIONS] = {
@@ -22,7 +21,7 @@ static const struct region regions[REGIONS] = {
 	[UNTOUCHED] = { "untouched", 768, 256 },
 	[ZERO_PAGE] = { "zero page", 1024, 256 },
 	[READ_ONLY] = { "read-only", 1280, 256 },
-	[HUGE] = { "huge", 0, 512 },
+	[WHOLE] = { "huge", 0, 512 },
 };
 
 #define NPAGES	1536
@@ -113,16 +112,16 @@ static void show(void)
 
 static void make_regions(void)
 {
-	char *room = mmap(NULL, NPAGES * PAGE + HUGE_PAGE, PROT_READ | PROT_WRITE,
+	char *room = mmap(NULL, NPAGES * PAGE + HUGE, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	buf = map_pages(NPAGES);
 	if (room == MAP_FAILED || buf == MAP_FAILED)
 		err(1, "mmap");
-	mem = (char *)(((uintptr_t)room + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+	mem = (char *)(((uintptr_t)room + HUGE - 1) & ~(HUGE - 1));
 
 	if (madvise(mem, NPAGES * PAGE, MADV_NOHUGEPAGE) ||
-	    madvise(start_of(HUGE), size_of(HUGE), MADV_HUGEPAGE))
+	    madvise(start_of(WHOLE), size_of(WHOLE), MADV_HUGEPAGE))
 		err(1, "madvise");
 	for (int region = 0; region < REGIONS; region++) {
 		if (region == UNTOUCHED || region == ZERO_PAGE)
@@ -209,7 +208,7 @@ static void migrate_to_system(void)
 	for (int region = 0; region < REGIONS; region++) {
 		size_t left = on_device(region);
 
-		if (left != regions[region].npages / 2 && !(region == HUGE && left == 0))
+		if (left != regions[region].npages / 2 && !(region == WHOLE && left == 0))
 			errx(1, "%s: %zu pages on the device", regions[region].name, left);
 		npages += left;
 	}

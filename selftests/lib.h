@@ -22,12 +22,18 @@
 
 #define PAGE	4096UL
 #define WORDS	(PAGE / sizeof(uint64_t))
+#define HUGE		(2UL << 20)
+#define HUGE_PAGES	(HUGE / PAGE)
 
 /* Bytes of SNAPSHOT that the tests expect of a page. */
 #define AT_SYSTEM	HMM_DMIRROR_PROT_WRITE
 #define AT_SYSTEM_RO	HMM_DMIRROR_PROT_READ
 #define AT_DEVICE	(HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL | HMM_DMIRROR_PROT_WRITE)
 #define AT_DEVICE_RO	(HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL | HMM_DMIRROR_PROT_READ)
+#define AT_HUGE		(AT_SYSTEM | HMM_DMIRROR_PROT_PMD)
+#define AT_HUGE_RO	(AT_SYSTEM_RO | HMM_DMIRROR_PROT_PMD)
+#define AT_DEVICE_HUGE	(AT_DEVICE | HMM_DMIRROR_PROT_PMD)
+#define AT_DEVICE_HUGE_RO	(AT_DEVICE_RO | HMM_DMIRROR_PROT_PMD)
 #define AT_COHERENT	(HMM_DMIRROR_PROT_DEV_COHERENT_LOCAL | HMM_DMIRROR_PROT_WRITE)
 #define AT_COHERENT_RO	(HMM_DMIRROR_PROT_DEV_COHERENT_LOCAL | HMM_DMIRROR_PROT_READ)
 #define AT_REMOTE	(HMM_DMIRROR_PROT_DEV_COHERENT_REMOTE | HMM_DMIRROR_PROT_WRITE)
@@ -131,6 +137,18 @@ static inline void *map_pages(size_t npages)
 
 	if (mem != MAP_FAILED)
 		madvise(mem, npages * PAGE, MADV_NOHUGEPAGE);
+	return mem;
+}
+
+/* An area of whole, aligned huge pages. */
+static inline char *map_huge(size_t count)
+{
+	char *room = mmap(NULL, (count + 1) * HUGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *mem = (char *)(((uintptr_t)room + HUGE - 1) & ~(HUGE - 1));
+
+	if (room == MAP_FAILED || madvise(mem, count * HUGE, MADV_HUGEPAGE))
+		return MAP_FAILED;
 	return mem;
 }
 

@@ -262,29 +262,27 @@ TEST_F_TIMEOUT(limits, kernel_memory, TIMEOUT)
  */
 TEST(parts_give_their_memory_back)
 {
-	const size_t blocks = 16, npages = blocks * BLOCK, half = BLOCK / 2;
-	char *room = reserve(npages + BLOCK), *mem;
+	const size_t blocks = 16, npages = blocks * HUGE_PAGES, half = HUGE_PAGES / 2;
+	char *mem = map_huge(blocks);
 	int fd = dev_open(0);
 	long before, after;
 
-	ASSERT_NE(room, MAP_FAILED);
+	ASSERT_NE(mem, MAP_FAILED);
 	ASSERT_GE(fd, 0);
 	ASSERT_TRUE(write_file("/proc/sys/vm/compact_memory", "1"));
-	mem = (char *)(((uintptr_t)room + BLOCK * PAGE - 1) & ~(BLOCK * PAGE - 1));
-	ASSERT_EQ(madvise(mem, npages * PAGE, MADV_HUGEPAGE), 0);
 	fill(mem, npages, SEED);
 	ASSERT_TRUE(put_on_device(fd, mem, npages));
-	ASSERT_TRUE(all_at(fd, mem, npages, (AT_DEVICE | HMM_DMIRROR_PROT_PMD)));
+	ASSERT_TRUE(all_at(fd, mem, npages, AT_DEVICE_HUGE));
 
 	before = kernel_kib();
-	for (size_t page = 0; page < npages; page += BLOCK)
+	for (size_t page = 0; page < npages; page += HUGE_PAGES)
 		EXPECT_EQ(dev_give(fd, mem + page * PAGE, half), half);
 	after = kernel_kib();
 	TH_LOG("%ld KiB more than before", after - before);
 	/* In place of what held them there are the pages themselves. */
 	EXPECT_LT(after - before, (long)(blocks * half * PAGE / 1024 / 2));
 	EXPECT_TRUE(holds(mem, npages, SEED));
-	ASSERT_EQ(munmap(room, (npages + BLOCK) * PAGE), 0);
+	ASSERT_EQ(munmap(mem, blocks * HUGE), 0);
 	close(fd);
 }
 

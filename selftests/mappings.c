@@ -9,7 +9,6 @@
 
 #include "lib.h"
 
-#define HUGE	(2UL << 20)
 #define SEED	1000
 #define OTHER	2000
 

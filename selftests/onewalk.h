@@ -19,15 +19,9 @@
 
 #include "lib.h"
 
-#define HUGE		(2UL << 20)
-#define HUGE_PAGES	(HUGE / PAGE)
 #define TIMEOUT		240	/* for a slow guest */
 
 #define AT_ZERO		(HMM_DMIRROR_PROT_ZERO | HMM_DMIRROR_PROT_READ)
-#define AT_HUGE		(AT_SYSTEM | HMM_DMIRROR_PROT_PMD)
-#define AT_HUGE_RO	(AT_SYSTEM_RO | HMM_DMIRROR_PROT_PMD)
-#define AT_DEVICE_HUGE	(AT_DEVICE | HMM_DMIRROR_PROT_PMD)
-#define AT_DEVICE_HUGE_RO	(AT_DEVICE_RO | HMM_DMIRROR_PROT_PMD)
 
 /* Where the device reads to and writes from: no part of any case's memory. */
 static uint64_t scratch[HUGE_PAGES * WORDS];
@@ -177,18 +171,6 @@ static inline uint64_t entry_of(const void *addr)
 }
 
 /* --- States --------------------------------------------------------------------- */
-
-/* An area of whole, aligned huge pages. */
-static inline char *map_huge(size_t count)
-{
-	char *room = mmap(NULL, (count + 1) * HUGE, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	char *mem = (char *)(((uintptr_t)room + HUGE - 1) & ~(HUGE - 1));
-
-	if (room == MAP_FAILED || madvise(mem, count * HUGE, MADV_HUGEPAGE))
-		return MAP_FAILED;
-	return mem;
-}
 
 /*
  * Of all pages of the process. With DEBUG_VM 7.3 warns of a huge page that goes

@@ -13,7 +13,6 @@
 #define NPAGES	16
 #define SECONDS	seconds_of_race(3)
 #define TIMEOUT	240	/* for a slow guest */
-#define HUGE	(2UL << 20)
 
 struct race {
 	unsigned int unit;
