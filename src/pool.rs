@@ -90,7 +90,7 @@ impl<W: Whole> Pool<W> {
         // By the type invariant there is room.
         if self.blocks.push_within_capacity(block).is_ok() {
             self.free += pages;
-            if let Some(blocks) = self.blocks_with(room(pages)) {
+            if let Some(blocks) = self.blocks_with(share(pages)) {
                 blocks.insert(index);
             }
         }
@@ -210,7 +210,7 @@ impl<W: Whole> Pool<W> {
         let now = block.free_pages();
 
         self.free = self.free - before + now;
-        if room(now) != room(before) {
+        if share(now) != share(before) {
             self.reclassify(index, before, now);
         }
         Some(result)
@@ -219,38 +219,38 @@ impl<W: Whole> Pool<W> {
     /// The block `index` has `now` free pages; it had `before`.
     #[cold]
     fn reclassify(&mut self, index: usize, before: usize, now: usize) {
-        if let Some(blocks) = self.blocks_with(room(before)) {
+        if let Some(blocks) = self.blocks_with(share(before)) {
             blocks.remove(index);
         }
-        if let Some(blocks) = self.blocks_with(room(now)) {
+        if let Some(blocks) = self.blocks_with(share(now)) {
             blocks.insert(index);
         }
     }
 
-    /// The blocks with that much room, if they are kept.
-    fn blocks_with(&mut self, room: Room) -> Option<&mut Blocks> {
-        match room {
-            Room::None => None,
-            Room::Rest => Some(&mut self.rests),
-            Room::Whole => Some(&mut self.whole),
+    /// The blocks with that much free, if they are kept.
+    fn blocks_with(&mut self, share: Share) -> Option<&mut Blocks> {
+        match share {
+            Share::None => None,
+            Share::Rest => Some(&mut self.rests),
+            Share::Whole => Some(&mut self.whole),
         }
     }
 }
 
-/// What there is in a block.
+/// How much of a block is free.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Room {
+enum Share {
     None,
     Rest,
     Whole,
 }
 
-/// The room in a block that has `free` free pages.
-fn room(free: usize) -> Room {
+/// How much that is, with `free` free pages.
+fn share(free: usize) -> Share {
     match free {
-        0 => Room::None,
-        BLOCK_PAGES => Room::Whole,
-        _ => Room::Rest,
+        0 => Share::None,
+        BLOCK_PAGES => Share::Whole,
+        _ => Share::Rest,
     }
 }
 
