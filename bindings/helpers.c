@@ -77,11 +77,6 @@ unsigned long dmirror_shim_migrate_faults(const struct migrate_vma *migrate)
 #endif
 
 #ifdef DMIRROR_TYPED_ENTRIES
-static bool names_device_private(unsigned long hmm_pfn)
-{
-	return hmm_pfn & HMM_PFN_DEVICE_PRIVATE;
-}
-
 void dmirror_shim_migrate_device_range(unsigned long *src,
 				       const struct dev_pagemap *pgmap,
 				       unsigned long first, unsigned long npages)
@@ -93,11 +88,6 @@ void dmirror_shim_migrate_device_range(unsigned long *src,
  * A kernel without the second series in patches/: pages of private memory are
  * named like others, by their page frame numbers.
  */
-static bool names_device_private(unsigned long hmm_pfn)
-{
-	return false;
-}
-
 static struct page *pgmap_page(const struct dev_pagemap *pgmap,
 			       unsigned long index)
 {
@@ -107,6 +97,11 @@ static struct page *pgmap_page(const struct dev_pagemap *pgmap,
 static unsigned long device_private_page_to_offset(const struct page *page)
 {
 	return page_to_pfn(page);
+}
+
+static struct page *device_private_offset_to_page(unsigned long offset)
+{
+	return pfn_to_page(offset);
 }
 
 static unsigned long migrate_pfn_from_page(const struct page *page)
@@ -169,7 +164,7 @@ struct dev_pagemap *dmirror_shim_page_pgmap(const struct page *page)
  * out all the same. They are never anonymous, which spares the common case the
  * look-up.
  */
-static bool is_in_direct_map(struct page *page)
+static noinline bool is_in_direct_map(struct page *page)
 {
 #ifdef CONFIG_X86
 	unsigned int level;
@@ -181,15 +176,12 @@ static bool is_in_direct_map(struct page *page)
 #endif
 }
 
-/* Stores the pagemap of device memory. */
-enum dmirror_frame_kind dmirror_shim_page_kind(struct page *page,
-					       struct dev_pagemap **pgmap)
+static __always_inline enum dmirror_frame_kind page_kind(struct page *page)
 {
 	if (is_zone_device_page(page)) {
-		*pgmap = page_pgmap(page);
-		if ((*pgmap)->type == MEMORY_DEVICE_PRIVATE)
+		if (page_pgmap(page)->type == MEMORY_DEVICE_PRIVATE)
 			return DMIRROR_FRAME_PRIVATE;
-		if ((*pgmap)->type == MEMORY_DEVICE_COHERENT)
+		if (page_pgmap(page)->type == MEMORY_DEVICE_COHERENT)
 			return DMIRROR_FRAME_COHERENT;
 	}
 	if (folio_test_anon(page_folio(page)))
@@ -200,16 +192,24 @@ enum dmirror_frame_kind dmirror_shim_page_kind(struct page *page,
 					DMIRROR_FRAME_UNREACHABLE;
 }
 
-enum dmirror_frame_kind dmirror_shim_hmm_pfn_kind(unsigned long hmm_pfn,
-						  struct dev_pagemap **pgmap)
+enum dmirror_frame_kind dmirror_shim_page_kind(struct page *page)
 {
-	struct page *page = hmm_pfn_to_page(hmm_pfn);
+	return page_kind(page);
+}
 
-	if (names_device_private(hmm_pfn)) {
-		*pgmap = page_pgmap(page);
-		return DMIRROR_FRAME_PRIVATE;
-	}
-	return dmirror_shim_page_kind(page, pgmap);
+enum dmirror_frame_kind dmirror_shim_frame_kind(unsigned long pfn)
+{
+	return page_kind(pfn_to_page(pfn));
+}
+
+struct dev_pagemap *dmirror_shim_frame_pgmap(unsigned long pfn)
+{
+	return page_pgmap(pfn_to_page(pfn));
+}
+
+struct dev_pagemap *dmirror_shim_offset_pgmap(unsigned long offset)
+{
+	return page_pgmap(device_private_offset_to_page(offset));
 }
 
 unsigned int dmirror_shim_page_order(struct page *page)

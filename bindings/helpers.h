@@ -56,10 +56,10 @@ void dmirror_shim_migrate_device_range(unsigned long *src,
 struct page *dmirror_shim_pfn_to_page(unsigned long pfn);
 unsigned long dmirror_shim_page_to_pfn(const struct page *page);
 struct dev_pagemap *dmirror_shim_page_pgmap(const struct page *page);
-enum dmirror_frame_kind dmirror_shim_page_kind(struct page *page,
-					       struct dev_pagemap **pgmap);
-enum dmirror_frame_kind dmirror_shim_hmm_pfn_kind(unsigned long hmm_pfn,
-						  struct dev_pagemap **pgmap);
+enum dmirror_frame_kind dmirror_shim_page_kind(struct page *page);
+enum dmirror_frame_kind dmirror_shim_frame_kind(unsigned long pfn);
+struct dev_pagemap *dmirror_shim_frame_pgmap(unsigned long pfn);
+struct dev_pagemap *dmirror_shim_offset_pgmap(unsigned long offset);
 unsigned int dmirror_shim_page_order(struct page *page);
 void dmirror_shim_device_folio_init(struct page *page, struct dev_pagemap *pgmap,
 				    unsigned int order);

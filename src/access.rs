@@ -276,7 +276,7 @@ pub(crate) fn fault_in(
     // its start and its end.
     let mut read_only: Option<(usize, usize)> = None;
 
-    found.publish(&mut reserve, |address, page| match *page {
+    found.publish(&mut reserve, |run| match run.first {
         Mapping::Error => {
             unusable = true;
             false
@@ -286,9 +286,9 @@ pub(crate) fn fault_in(
             writable: false,
             ..
         } if access == Access::Write => {
-            let (_, end) = read_only.get_or_insert((address, address));
-            if *end == address {
-                *end += PAGE_SIZE;
+            let (_, end) = read_only.get_or_insert((run.start, run.start));
+            if *end == run.start {
+                *end += run.pages * PAGE_SIZE;
             }
             false
         }
@@ -346,8 +346,15 @@ fn snapshot_with<const FEW: usize, const ROOM: usize>(
             return Err(EINTR);
         }
         look(active, memory, block, &mut pfns, |found| {
-            for (byte, (_, page)) in bytes.iter_mut().zip(found.mappings()) {
-                *byte = snapshot_byte(&page);
+            let mut slots = bytes.iter_mut();
+            for run in found.runs() {
+                let byte = snapshot_byte(&run.first);
+                if let Some(slot) = slots.next() {
+                    *slot = byte;
+                }
+                for slot in slots.by_ref().take(run.pages - 1) {
+                    *slot = byte;
+                }
             }
         })?;
 
@@ -438,6 +445,7 @@ fn snapshot_byte(page: &Mapping) -> u8 {
         Frame::System(_) => 0,
     };
     let size = match order {
+        0 => 0,
         PUD_ORDER.. => bits::PUD,
         PMD_ORDER.. => bits::PMD,
         _ => 0,

@@ -149,8 +149,8 @@ fn make_writable(
         return Ok(());
     };
     let mut on_device = false;
-    for (_, page) in found.mappings() {
-        match page {
+    for run in found.runs() {
+        match run.first {
             Mapping::Error => return Err(EFAULT),
             Mapping::Page { frame, .. } => on_device |= frame.is_on_device(),
             Mapping::Absent => {}

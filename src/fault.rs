@@ -244,16 +244,18 @@ fn enter(found: Validated<'_, Chunk>, access: Access, reserve: &mut Reserve) -> 
         on_device: 0,
         missing: None,
     };
-    found.publish(reserve, |address, page| {
-        let (allowed, on_device) = match *page {
+    found.publish(reserve, |run| {
+        let (allowed, on_device) = match run.first {
             Mapping::Page {
                 frame, writable, ..
             } => (writable || access != Access::Write, frame.is_on_device()),
             Mapping::Absent | Mapping::Error => (false, false),
         };
-        entered.on_device += usize::from(on_device);
+        if on_device {
+            entered.on_device += run.pages;
+        }
         if !allowed {
-            entered.missing.get_or_insert(address);
+            entered.missing.get_or_insert(run.start);
         }
         allowed
     });

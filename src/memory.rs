@@ -341,9 +341,9 @@ impl Spare<'_> {
     pub(crate) fn store_whole(mut self, contents: BlockContents) -> Option<LockedPage> {
         let page = self.page.take()?;
 
-        self.chunk
-            .ops()
-            .change(|pages| pages.fill_whole(page.offset(), contents));
+        let mut pages = self.chunk.ops().pages.lock();
+        pages.fill_whole(page.offset(), contents);
+        drop(pages);
         self.chunk.lock_page(page).ok()
     }
 

@@ -156,17 +156,11 @@ impl<'a> Pages<'a> {
         Outcome::new(self.src.len(), collected, moved)
     }
 
-    /// Calls `tell` for each small page, or part of a huge one, that moved, once committed: with the
-    /// number of the page, its source, its target, and which part of both it is.
-    pub(super) fn moved_to(&self, mut tell: impl FnMut(usize, MigratePfn, MigratePfn, usize)) {
-        if self.committed.is_none() {
-            return;
-        }
-        for (index, src, dst) in self.taking_part() {
-            for part in 0..dst.pages() {
-                tell(index + part, src, dst, part);
-            }
-        }
+    /// The pages that have moved, once committed: the number of each, its source and its target.
+    pub(super) fn moved(&self) -> impl Iterator<Item = (usize, MigratePfn, MigratePfn)> + '_ {
+        let committed = self.committed.is_some();
+
+        self.taking_part().take_while(move |_| committed)
     }
 
     /// Lets C have the arrays, of which `src` and `dst` have been the only users meanwhile.

@@ -63,6 +63,12 @@ impl DeviceOffset {
         Self(raw)
     }
 
+    /// The offset as the kernel wants it.
+    #[inline]
+    pub(super) const fn number(self) -> usize {
+        self.0
+    }
+
     /// How many pages of the same pagemap there are from `first` to this one, which comes after it.
     #[inline]
     pub(super) const fn pages_from(self, first: Self) -> usize {
@@ -92,6 +98,19 @@ impl Frame {
     }
 }
 
+/// What an answer of `hmm_range_fault()` says about its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    /// There is nothing.
+    Nothing,
+    /// The device cannot access it: no VMA, no permission, poison, no `struct page`.
+    Error,
+    /// A page with this frame number may at least be read.
+    Frame(Pfn),
+    /// A page of private memory, of any device, may at least be read.
+    Device(DeviceOffset),
+}
+
 /// One answer of `hmm_range_fault()`: an entry of `hmm_range::hmm_pfns`.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -115,13 +134,34 @@ impl HmmPfn {
         Self(raw)
     }
 
-    /// What a walk would write of the page that is `part` pages behind the first one in `target`, the
-    /// target of a migration, mapped by an entry of its own.
-    pub(super) const fn mapped(target: MigratePfn, part: usize, writable: bool) -> Self {
+    /// What a walk would write of `target`, the target of a migration, once that is mapped: of its
+    /// first page, if it is huge.
+    pub(super) const fn mapped(target: MigratePfn, writable: bool) -> Self {
         let write = if writable { Self::WRITE } else { 0 };
         let device = if target.is_device() { Self::DEVICE } else { 0 };
+        let order = (target.pages().ilog2() as usize) << Self::ORDER_SHIFT;
 
-        Self((target.number() + part) | Self::VALID | write | device)
+        Self(target.number() | Self::VALID | write | device | order)
+    }
+
+    /// What a walk would write of the page that is `pages` pages behind this one, the first of the same
+    /// huge page.
+    pub(super) const fn part(self, pages: usize) -> Self {
+        // OVERFLOW: The number of the first page is a multiple of how many there are.
+        Self(self.0 + pages)
+    }
+
+    /// How many of `entries`, which follow this one, for `address`, are of the same huge mapping.
+    pub(super) fn count_others(self, entries: &[usize], address: usize) -> usize {
+        let parts = 1 << self.order();
+        let before = (address >> PAGE_SHIFT) & (parts - 1);
+
+        entries
+            .iter()
+            .take(parts - 1 - before)
+            .zip(self.0 + 1..)
+            .take_while(|(&entry, part)| entry == *part)
+            .count()
     }
 
     /// The entry as the kernel wants it.
@@ -129,19 +169,19 @@ impl HmmPfn {
         self.0
     }
 
-    /// The device cannot access this address: no VMA, no permission, poison, no `struct page`.
+    /// What is at the address.
     #[inline]
-    pub(crate) const fn is_error(self) -> bool {
-        self.0 & Self::ERROR != 0
+    pub(super) const fn names(self) -> Named {
+        // What a device finds most is told by one comparison.
+        match self.0 & (Self::VALID | Self::ERROR | Self::DEVICE) {
+            Self::VALID => Named::Frame(Pfn::new(self.number())),
+            flags if flags & Self::ERROR != 0 => Named::Error,
+            flags if flags & Self::VALID != 0 => Named::Device(DeviceOffset::new(self.number())),
+            _ => Named::Nothing,
+        }
     }
 
-    /// A page is there and may at least be read.
-    #[inline]
-    pub(crate) const fn is_valid(self) -> bool {
-        self.0 & (Self::VALID | Self::ERROR) == Self::VALID
-    }
-
-    /// The page may be written. Meaningful only if [`is_valid`](Self::is_valid).
+    /// The page may be written. Meaningful only if there is one.
     #[inline]
     pub(crate) const fn is_writable(self) -> bool {
         self.0 & Self::WRITE != 0
@@ -269,11 +309,9 @@ mod tests {
     fn hmm_pfn_says_what_the_flags_say() {
         let order = 9 << HmmPfn::ORDER_SHIFT;
         let pfn = HmmPfn::new(HmmPfn::VALID | HmmPfn::WRITE | order | 0x1234);
-        assert!(pfn.is_valid());
+        assert_eq!(pfn.names(), Named::Frame(Pfn::new(0x1234)));
         assert!(pfn.is_writable());
-        assert!(!pfn.is_error());
         assert_eq!(pfn.order(), 9);
-        assert_eq!(pfn.number(), 0x1234);
     }
 
     #[test]
@@ -281,20 +319,52 @@ mod tests {
         let huge = HmmPfn::new(HmmPfn::VALID | 9 << HmmPfn::ORDER_SHIFT | 0x1200);
         for number in [0x1200, 0x1234] {
             let pfn = HmmPfn::new(huge.into_raw() | number).at(0x7f12_3453_4000);
-            assert!(pfn.is_valid());
-            assert_eq!((pfn.number(), pfn.order()), (0x1334, 9));
+            assert_eq!(pfn.names(), Named::Frame(Pfn::new(0x1334)));
+            assert_eq!(pfn.order(), 9);
         }
         let small = HmmPfn::new(HmmPfn::VALID | 0x1234);
         assert_eq!(small.at(0x7f12_3453_4000).number(), 0x1234);
     }
 
     #[test]
-    fn hmm_pfn_error_is_never_valid() {
-        assert!(HmmPfn::new(HmmPfn::ERROR).is_error());
-        assert!(!HmmPfn::new(HmmPfn::ERROR).is_valid());
-        assert!(!HmmPfn::new(HmmPfn::ERROR | HmmPfn::VALID).is_valid());
-        assert!(!HmmPfn::new(0).is_valid());
-        assert!(!HmmPfn::new(0).is_error());
+    fn hmm_pfn_counts_the_others_of_a_huge_page() {
+        let flags = HmmPfn::VALID | 9 << HmmPfn::ORDER_SHIFT;
+        let count = |entries: &[usize; 5], page: usize| {
+            let address = 0x7f12_3440_0000 + (page << PAGE_SHIFT);
+            HmmPfn::new(entries[0]).count_others(&entries[1..], address)
+        };
+        let entries = [4, 5, 6, 7, 8].map(|part| flags | (0x1200 + part));
+        assert_eq!(count(&entries, 4), 4);
+        // The mapping ends after three.
+        assert_eq!(count(&entries, 509), 2);
+        // One has been taken out.
+        assert_eq!(
+            count(&[entries[0], entries[1], 0, entries[3], entries[4]], 4),
+            1
+        );
+        // One may be written.
+        assert_eq!(
+            count(&[entries[0], entries[1] | HmmPfn::WRITE, 0, 0, 0], 4),
+            0
+        );
+    }
+
+    #[test]
+    fn hmm_pfn_names_by_its_flags() {
+        let offset = match HmmPfn::DEVICE {
+            0 => Named::Frame(Pfn::new(0x1234)),
+            _ => Named::Device(DeviceOffset::new(0x1234)),
+        };
+        for (flags, names) in [
+            (0, Named::Nothing),
+            (HmmPfn::WRITE, Named::Nothing),
+            (HmmPfn::ERROR, Named::Error),
+            (HmmPfn::ERROR | HmmPfn::VALID, Named::Error),
+            (HmmPfn::VALID, Named::Frame(Pfn::new(0x1234))),
+            (HmmPfn::VALID | HmmPfn::DEVICE, offset),
+        ] {
+            assert_eq!(HmmPfn::new(flags | 0x1234).names(), names);
+        }
     }
 
     #[test]
@@ -325,13 +395,16 @@ mod tests {
     #[test]
     fn hmm_pfn_of_a_mapped_page() {
         for (writable, flag) in [(false, 0), (true, MigratePfn::DEVICE)] {
-            let target = MigratePfn::target(entry(0x1230) | flag, BLOCK_PAGES);
-            let pfn = HmmPfn::new(HmmPfn::mapped(target, 4, writable).into_raw());
-            assert!(pfn.is_valid() && !pfn.is_collected());
+            let target = MigratePfn::target(entry(0x1200) | flag, BLOCK_PAGES);
+            let pfn = HmmPfn::mapped(target, writable).part(4);
+            assert!(!pfn.is_collected());
             assert_eq!(pfn.is_writable(), writable);
-            assert_eq!((pfn.number(), pfn.order()), (0x1234, 0));
-            let is_device = pfn.0 & HmmPfn::DEVICE != 0;
-            assert_eq!(is_device, target.is_device());
+            assert_eq!(pfn.order(), 9);
+            let names = match target.is_device() {
+                true => Named::Device(DeviceOffset::new(0x1204)),
+                false => Named::Frame(Pfn::new(0x1204)),
+            };
+            assert_eq!(pfn.names(), names);
         }
     }
 

@@ -5,9 +5,11 @@
 //! C headers: [`include/linux/memremap.h`](srctree/include/linux/memremap.h),
 //! [`include/linux/page-flags.h`](srctree/include/linux/page-flags.h)
 
-use super::frame::HmmPfn;
+use super::frame::{
+    DeviceOffset,
+    Pfn, //
+};
 use crate::bindings as shims;
-use core::ptr::null_mut;
 use kernel::bindings;
 
 /// What kind of memory a page is.
@@ -28,19 +30,33 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// That of the page that `pfn`, which is valid, names. It stays so, and a pagemap valid, while
-    /// the page is in use.
+    /// That of the page with this frame number. It stays so, and a pagemap valid, while the page is in
+    /// use.
     ///
     /// # Safety
     ///
     /// The page has a `struct page`.
     #[inline]
-    pub(super) unsafe fn of(pfn: HmmPfn) -> Self {
-        let mut pagemap = null_mut();
-        // SAFETY: By the safety requirements, and `pagemap` can be written.
-        let kind = unsafe { shims::dmirror_shim_hmm_pfn_kind(pfn.into_raw(), &raw mut pagemap) };
+    pub(super) unsafe fn of_frame(pfn: Pfn) -> Self {
+        // SAFETY: By the safety requirements.
+        let kind = unsafe { shims::dmirror_shim_frame_kind(pfn.number()) };
 
-        Self::new(kind, pagemap)
+        // SAFETY: By the safety requirements; it is device memory, which has a pagemap.
+        Self::new(kind, || unsafe {
+            shims::dmirror_shim_frame_pgmap(pfn.number())
+        })
+    }
+
+    /// That of the page of private memory with this offset. The pagemap is valid while the page is in
+    /// use.
+    ///
+    /// # Safety
+    ///
+    /// There is such a page.
+    #[inline]
+    pub(super) unsafe fn of_offset(offset: DeviceOffset) -> Self {
+        // SAFETY: By the safety requirements; private memory has a pagemap.
+        Self::Private(unsafe { shims::dmirror_shim_offset_pgmap(offset.number()) })
     }
 
     /// That of `page`. It stays so, and a pagemap valid, while the page is in use.
@@ -49,21 +65,25 @@ impl Kind {
     ///
     /// The page is valid.
     pub(super) unsafe fn of_page(page: *mut bindings::page) -> Self {
-        let mut pagemap = null_mut();
-        // SAFETY: By the safety requirements, and `pagemap` can be written.
-        let kind = unsafe { shims::dmirror_shim_page_kind(page, &raw mut pagemap) };
+        // SAFETY: By the safety requirements.
+        let kind = unsafe { shims::dmirror_shim_page_kind(page) };
 
-        Self::new(kind, pagemap)
+        // SAFETY: By the safety requirements; it is device memory, which has a pagemap.
+        Self::new(kind, || unsafe { shims::dmirror_shim_page_pgmap(page) })
     }
 
+    /// That kind of memory, in `pagemap` if it is of a device.
     #[inline]
-    fn new(kind: shims::dmirror_frame_kind, pagemap: *mut bindings::dev_pagemap) -> Self {
+    fn new(
+        kind: shims::dmirror_frame_kind,
+        pagemap: impl FnOnce() -> *mut bindings::dev_pagemap,
+    ) -> Self {
         match kind {
             shims::dmirror_frame_kind_DMIRROR_FRAME_ANONYMOUS => Self::Anonymous,
             shims::dmirror_frame_kind_DMIRROR_FRAME_ZEROES => Self::Zeroes,
             shims::dmirror_frame_kind_DMIRROR_FRAME_OTHER => Self::Other,
-            shims::dmirror_frame_kind_DMIRROR_FRAME_PRIVATE => Self::Private(pagemap),
-            shims::dmirror_frame_kind_DMIRROR_FRAME_COHERENT => Self::Coherent(pagemap),
+            shims::dmirror_frame_kind_DMIRROR_FRAME_PRIVATE => Self::Private(pagemap()),
+            shims::dmirror_frame_kind_DMIRROR_FRAME_COHERENT => Self::Coherent(pagemap()),
             _ => Self::Unreachable,
         }
     }

@@ -47,6 +47,14 @@ impl Entry {
         Self(Self::new(frame, true).0 | Self::EXCLUSIVE)
     }
 
+    /// The entry of the page that is `pages` pages behind this one, if there is one.
+    pub(super) const fn next(self, pages: usize) -> Self {
+        if self.0 == Self::EMPTY.0 {
+            return self;
+        }
+        Self(self.0 + ((pages as u64) << Self::SHIFT))
+    }
+
     /// Where the page is, if there is one. [`Frame::Remote`] comes back as [`Frame::System`].
     pub(super) const fn frame(self) -> Option<Frame> {
         if self.0 & Self::PRESENT == 0 {

@@ -9,6 +9,7 @@ use super::{
         DeviceOffset,
         Frame,
         HmmPfn,
+        Named,
         Pfn, //
     },
     kind::Kind,
@@ -22,7 +23,11 @@ use super::{
     }, //
 };
 use crate::bindings as shims;
-use kernel::prelude::*;
+use core::slice::Iter;
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*, //
+};
 
 /// What a look-up shall do about pages that are not present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,26 +135,95 @@ pub(crate) enum Mapping {
     },
 }
 
+/// Pages that follow each other, of one mapping of the CPU.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    /// The address of the first.
+    pub(crate) start: usize,
+    /// How many there are.
+    pub(crate) pages: usize,
+    /// What is mapped at the first; of a page, the next one follows at the next address.
+    pub(crate) first: Mapping,
+}
+
+/// The answer of a walk, cut into runs.
+///
+/// # Invariants
+///
+/// `pfns` has the entries for the addresses up to `end`; what a valid one names does not go away.
+pub(super) struct Runs<'a, O: PagemapOps> {
+    owner: &'a DeviceOwner<O>,
+    end: usize,
+    pfns: Iter<'a, usize>,
+}
+
+impl<'a, O: PagemapOps> Runs<'a, O> {
+    /// The runs in `pfns`, which are the entries for `range`, for the device of `owner`.
+    ///
+    /// # Safety
+    ///
+    /// What a valid entry names does not go away while this lives.
+    #[inline]
+    pub(super) unsafe fn new(
+        owner: &'a DeviceOwner<O>,
+        range: PageRange,
+        pfns: &'a [usize],
+    ) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self {
+            owner,
+            end: range.end(),
+            pfns: pfns.iter(),
+        }
+    }
+}
+
+impl<O: PagemapOps> Iterator for Runs<'_, O> {
+    type Item = Run;
+
+    // A loop over pages calls it, one of a few: to have it inlined in each is worth 50 instructions a
+    // page.
+    #[inline(always)]
+    fn next(&mut self) -> Option<Run> {
+        // Told by what is left: few ask for it.
+        let start = self.end - self.pfns.len() * PAGE_SIZE;
+        let mut pfn = HmmPfn::new(*self.pfns.next()?);
+        let mut pages = 1;
+
+        if pfn.order() != 0 {
+            let rest = self.pfns.as_slice();
+            let others = pfn.count_others(rest, start);
+            self.pfns = rest.get(others..).unwrap_or_default().iter();
+            pages += others;
+            pfn = pfn.at(start);
+        }
+
+        Some(Run {
+            start,
+            pages,
+            // SAFETY: By the type invariant.
+            first: unsafe { Mapping::new(pfn, self.owner) },
+        })
+    }
+}
+
 impl Mapping {
     /// Makes sense of an entry.
     ///
     /// # Safety
     ///
-    /// If `pfn` is valid, it names a page that cannot go away during the call.
-    // A loop over pages calls it, one of a few: to have it inlined in each is worth 50 instructions a
-    // page.
+    /// If `pfn` names a page, that cannot go away during the call.
     #[inline(always)]
-    pub(super) unsafe fn new<O: PagemapOps>(pfn: HmmPfn, owner: &DeviceOwner<O>) -> Self {
-        if pfn.is_error() {
-            return Self::Error;
-        }
-        if !pfn.is_valid() {
-            return Self::Absent;
-        }
-
+    unsafe fn new<O: PagemapOps>(pfn: HmmPfn, owner: &DeviceOwner<O>) -> Self {
+        let kind = match pfn.names() {
+            Named::Nothing => return Self::Absent,
+            Named::Error => return Self::Error,
+            // SAFETY: By the safety requirements there is such a page.
+            Named::Frame(frame) => unsafe { Kind::of_frame(frame) },
+            // SAFETY: Likewise.
+            Named::Device(offset) => unsafe { Kind::of_offset(offset) },
+        };
         let number = pfn.number();
-        // SAFETY: A valid entry names a page that has a `struct page`.
-        let kind = unsafe { Kind::of(pfn) };
         let frame = match kind {
             Kind::Anonymous | Kind::Zeroes | Kind::Other => Frame::System(Pfn::new(number)),
             Kind::Private(pagemap) => {

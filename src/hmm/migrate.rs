@@ -366,8 +366,8 @@ impl Committed<'_> {
         self.0.outcome()
     }
 
-    /// Where each of them has moved: see [`Pages::moved_to`].
-    pub(super) fn moved_to(&self, tell: impl FnMut(usize, MigratePfn, MigratePfn, usize)) {
-        self.0.moved_to(tell);
+    /// Those that have moved: see [`Pages::moved`].
+    pub(super) fn moved(&self) -> impl Iterator<Item = (usize, MigratePfn, MigratePfn)> + '_ {
+        self.0.moved()
     }
 }

@@ -26,12 +26,12 @@
 //! [`include/linux/hmm.h`](srctree/include/linux/hmm.h)
 
 use super::{
-    frame::HmmPfn,
     leaf::Reserve,
     mapping::{
         Access,
-        Mapping,
-        PfnBuffer, //
+        PfnBuffer,
+        Run,
+        Runs, //
     },
     mm::{
         task_size,
@@ -61,7 +61,6 @@ use kernel::{
         MmWithUser, //
     },
     new_mutex,
-    page::PAGE_SIZE,
     prelude::*,
     sync::{
         aref::ARef,
@@ -437,46 +436,30 @@ impl<'a, O: PagemapOps> Validated<'a, O> {
         }
     }
 
-    /// Where each page of the range is, in order of address.
-    pub(crate) fn mappings(&self) -> impl Iterator<Item = (usize, Mapping)> + '_ {
-        let start = self.range.start();
-
-        // Counted, not zipped with the addresses: that is one test for each page less.
-        self.pfns.iter().enumerate().map(move |(number, &raw)| {
-            let address = start + number * PAGE_SIZE;
-            // SAFETY: By the type invariant a valid entry names a page that is mapped, or kept by a
-            // migration that will map it unless a notification comes first, which waits for the
-            // lock: it does not go away.
-            let mapping = unsafe { Mapping::new(HmmPfn::new(raw).at(address), self.owner) };
-            (address, mapping)
-        })
+    /// Where the pages of the range are, in order of address.
+    #[inline]
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Run> + '_ {
+        // SAFETY: By the type invariant a valid entry names a page that is mapped, or kept by a migration
+        // that will map it unless a notification comes first, which waits for the lock: it does not go
+        // away.
+        unsafe { Runs::new(self.owner, self.range, self.pfns) }
     }
 
-    /// Enters those mappings that `choose` chooses, by address and what is there, into the page
-    /// table. Does not sleep.
+    /// Enters those runs of pages that `choose` chooses into the page table. Does not sleep.
     ///
     /// `choose` runs under the notifier lock, maybe with the mmap lock and folio locks held: see the
     /// lock order of this module.
-    pub(crate) fn publish(
-        mut self,
-        reserve: &mut Reserve,
-        mut choose: impl FnMut(usize, &Mapping) -> bool,
-    ) {
-        let owner = self.owner;
-        // The table asks for one address after the other, from the first on.
-        let mut pfns = self.pfns.iter();
-        let mapping = |address| {
-            let pfn = HmmPfn::new(*pfns.next()?).at(address);
-            // SAFETY: By the type invariant a valid entry names a page that is mapped, or kept by a
-            // migration that will map it unless a notification comes first, which waits for the
-            // lock: it does not go away.
-            let mapping = unsafe { Mapping::new(pfn, owner) };
-            choose(address, &mapping).then_some(mapping)
-        };
+    pub(crate) fn publish(mut self, reserve: &mut Reserve, mut choose: impl FnMut(&Run) -> bool) {
+        // SAFETY: As for `runs()`.
+        let runs = unsafe { Runs::new(self.owner, self.range, self.pfns) };
+        let chosen = runs.map(|run| {
+            let chosen = choose(&run);
+            (run.pages, chosen.then_some(run.first))
+        });
         // SAFETY: By the type invariant this is mapped there, or kept by a migration that will map
         // it there unless a notification comes first; the table is that of the address space in
         // which it was found, and each notification invalidates it.
-        unsafe { self.state.map(self.range, reserve, mapping) };
+        unsafe { self.state.map(self.range, reserve, chosen) };
     }
 }
 

@@ -200,9 +200,9 @@ impl PageTable {
         }
     }
 
-    /// Learns what is mapped at the pages of `range`, which lies in one block: what `mapping` says of
-    /// each address, if anything, which is asked for one after the other, from the first on. Does
-    /// not allocate: without a reserve pages may stay unknown, and are faulted once more.
+    /// Learns what is mapped at the pages of `range`, which lies in one block: of each run, from the
+    /// first page on, how many pages it has, and the first, if it is to be learned. Does not allocate:
+    /// without a reserve pages may stay unknown, and are faulted once more.
     ///
     /// A page that the device holds exclusively stays so. Whoever looked it up before has found
     /// the same page; whoever did afterwards, nothing; and neither has been notified, as nothing
@@ -210,22 +210,25 @@ impl PageTable {
     ///
     /// # Safety
     ///
-    /// What `mapping` returns is mapped there now, or kept by a migration that will map it there
+    /// What `runs` returns is mapped there now, or kept by a migration that will map it there
     /// unless a notification comes first; and each notification calls
     /// [`invalidate`](Self::invalidate) before anything changes.
     pub(super) unsafe fn map(
         &mut self,
         range: PageRange,
         reserve: &mut Reserve,
-        mut mapping: impl FnMut(usize) -> Option<Mapping>,
+        runs: impl Iterator<Item = (usize, Option<Mapping>)>,
     ) {
         let block = range.start() / BLOCK_SIZE;
-        let first = (range.start() >> PAGE_SHIFT) % BLOCK_PAGES;
+        let mut index = (range.start() >> PAGE_SHIFT) % BLOCK_PAGES;
         let mut leaf = self.leaves.get_mut(&block);
 
-        for (index, address) in (first..BLOCK_PAGES).zip(range.addresses()) {
+        for (pages, mapping) in runs {
+            let first = index;
+            // OVERFLOW: The runs are those of a block.
+            index += pages;
             // INVARIANT: By the safety requirements.
-            let entry = match mapping(address) {
+            let entry = match mapping {
                 Some(Mapping::Page {
                     frame, writable, ..
                 }) => Entry::new(frame, writable),
@@ -236,7 +239,10 @@ impl PageTable {
                 leaf = self.leaf(block, reserve);
             }
             if let Some(leaf) = &mut leaf {
-                leaf.set_shared(index, entry);
+                leaf.set_shared(first, entry);
+                for part in 1..pages {
+                    leaf.set_shared(first + part, entry.next(part));
+                }
             }
         }
     }
@@ -297,7 +303,7 @@ mod tests {
             return;
         };
         // SAFETY: No memory is reached through the entries of a test.
-        unsafe { table.map(range, reserve, |_| Some(*mapping)) };
+        unsafe { table.map(range, reserve, [(1, Some(*mapping))].into_iter()) };
     }
 
     fn find(table: &PageTable, address: usize) -> Option<(Frame, bool)> {

@@ -227,12 +227,15 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
                 *pfn = 0;
             }
         }
-        committed.moved_to(|index, source, target, part| {
+        for (index, source, target) in committed.moved() {
             let writable = source.is_writable() || (!source.has_page() && holes_writable);
-            if let Some(pfn) = pfns.get_mut(index) {
-                *pfn = HmmPfn::mapped(target, part, writable).into_raw();
+            let first = HmmPfn::mapped(target, writable);
+            let parts = pfns.iter_mut().skip(index).take(target.pages());
+
+            for (part, pfn) in parts.enumerate() {
+                *pfn = first.part(part).into_raw();
             }
-        });
+        }
         // SAFETY: `range` is a part of a range that lies in one block. What is left of a walk's
         // entries has not been changed by anyone since it began. The others name pages that have
         // taken over from what was mapped, or from nothing, and that `committed` keeps until it has
