@@ -393,20 +393,46 @@ void dmirror_shim_clear_page(struct page *page)
 	clear_highpage(page);
 }
 
-int dmirror_shim_copy_page_to_user(void __user *to, struct page *from)
+unsigned long dmirror_shim_copy_pages_to_user(void __user *to,
+					      struct page *from,
+					      unsigned long count)
 {
-	void *addr = kmap_local_page(from);
-	int ret = copy_to_user_nofault(to, addr, PAGE_SIZE);
+	unsigned long done, left;
 
-	kunmap_local(addr);
-	return ret;
+	if (!access_ok(to, count * PAGE_SIZE))
+		return 0;
+	pagefault_disable();
+	for (done = 0; done < count; done++) {
+		void *addr = kmap_local_page(from + done);
+
+		left = __copy_to_user_inatomic(to + done * PAGE_SIZE, addr,
+					       PAGE_SIZE);
+		kunmap_local(addr);
+		if (left)
+			break;
+	}
+	pagefault_enable();
+	return done;
 }
 
-int dmirror_shim_copy_page_from_user(struct page *to, const void __user *from)
+unsigned long dmirror_shim_copy_pages_from_user(struct page *to,
+						const void __user *from,
+						unsigned long count)
 {
-	void *addr = kmap_local_page(to);
-	int ret = copy_from_user_nofault(addr, from, PAGE_SIZE);
+	unsigned long done, left;
 
-	kunmap_local(addr);
-	return ret;
+	if (!access_ok(from, count * PAGE_SIZE))
+		return 0;
+	pagefault_disable();
+	for (done = 0; done < count; done++) {
+		void *addr = kmap_local_page(to + done);
+
+		left = __copy_from_user_inatomic(addr, from + done * PAGE_SIZE,
+						 PAGE_SIZE);
+		kunmap_local(addr);
+		if (left)
+			break;
+	}
+	pagefault_enable();
+	return done;
 }

@@ -100,7 +100,11 @@ bool dmirror_shim_fatal_signal_pending(void);
 /* linux/highmem.h, linux/uaccess.h */
 void dmirror_shim_copy_page(struct page *to, struct page *from);
 void dmirror_shim_clear_page(struct page *page);
-int dmirror_shim_copy_page_to_user(void __user *to, struct page *from);
-int dmirror_shim_copy_page_from_user(struct page *to, const void __user *from);
+unsigned long dmirror_shim_copy_pages_to_user(void __user *to,
+					      struct page *from,
+					      unsigned long count);
+unsigned long dmirror_shim_copy_pages_from_user(struct page *to,
+						const void __user *from,
+						unsigned long count);
 
 #endif /* DMIRROR_HELPERS_H */

@@ -10,7 +10,10 @@ use crate::{
     device::DeviceMemory,
     fault::Migrator,
     hmm::{
-        frame::Frame,
+        frame::{
+            DeviceIndex,
+            Frame, //
+        },
         leaf::Reserve,
         mapping::{
             Access,
@@ -170,18 +173,24 @@ fn copy_piece(
     piece: PageRange,
     wanted: impl Fn(&Translation<'_>) -> bool,
 ) -> (usize, Stop) {
-    let mut pages = table.run(piece);
+    let mut found = table.run(piece);
+    let mut done = 0;
 
-    for (done, address) in piece.addresses().enumerate() {
-        let Some(page) = pages.next().filter(&wanted) else {
+    while done < piece.pages() {
+        let address = piece.start() + done * PAGE_SIZE;
+        let Some(pages) = found.next().filter(&wanted) else {
             return (done, Stop::Missing(address));
         };
         let buffer = request.buffer_at(address, PAGE_SIZE);
-        if copy_page(&page, memory, direction, buffer).is_err() {
-            return (done, Stop::Buffer(buffer));
+        let copied = copy_pages(&pages, memory, direction, buffer);
+
+        done += copied;
+        if copied < pages.pages() {
+            let rest = buffer.wrapping_byte_add(copied * PAGE_SIZE);
+            return (done, Stop::Buffer(rest));
         }
     }
-    (piece.pages(), Stop::Done)
+    (done, Stop::Done)
 }
 
 /// Copies the pages of `block` to the caller's buffer, up to the first that is not on the device.
@@ -228,27 +237,40 @@ pub(crate) fn read_back(
     Ok(copied)
 }
 
-/// Copies one page that the device has found. Does not sleep.
-///
-/// # Errors
-///
-/// [`EFAULT`] if the buffer is not there now.
-fn copy_page(
-    page: &Translation<'_>,
+/// Copies pages that the device has found. Returns how many, up to the first for which the buffer is not
+/// there now. Does not sleep.
+fn copy_pages(
+    found: &Translation<'_>,
     memory: &DeviceMemory,
     direction: Direction,
     buffer: UserPtr,
-) -> Result {
-    let transfer = |page: DevicePtr<'_>| match direction {
-        Direction::Read => page.copy_to_user(buffer),
-        Direction::Write => page.copy_from_user(buffer),
+) -> usize {
+    let transfer = |pages: DevicePtr<'_>, buffer| match direction {
+        Direction::Read => pages.copy_to_user(buffer),
+        Direction::Write => pages.copy_from_user(buffer),
     };
-    match page.target() {
-        Target::System(page) => transfer(page),
-        Target::Device(index) => memory
-            .with_contents(index, |bytes| transfer(bytes.as_device()))
-            .unwrap_or(Err(EIO)),
+    let first = match found.target() {
+        Target::System(pages) => return transfer(pages, buffer),
+        Target::Device(index) => index.number(),
+    };
+    let mut done = 0;
+
+    while done < found.pages() {
+        let index = DeviceIndex::new(first + done);
+        let buffer = buffer.wrapping_byte_add(done * PAGE_SIZE);
+        let lent = memory.with_contents(index, found.pages() - done, |bytes| {
+            (bytes.pages(), transfer(bytes.as_device(), buffer))
+        });
+        let Some((pages, copied)) = lent else {
+            break;
+        };
+
+        done += copied;
+        if copied < pages {
+            break;
+        }
     }
+    done
 }
 
 /// Makes the pages of `range` present for the device, and enters them into its table. Does nothing
@@ -456,7 +478,6 @@ fn snapshot_byte(page: &Mapping) -> u8 {
 #[kunit_tests(dmirror_access)]
 mod tests {
     use super::*;
-    use crate::hmm::frame::DeviceIndex;
 
     fn device_page(writable: bool, order: usize) -> Mapping {
         Mapping::Page {

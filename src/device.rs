@@ -149,15 +149,16 @@ impl DeviceMemory {
         }
     }
 
-    /// Lends the contents of the page `index` of private memory to `access`, which must not sleep.
-    /// `None` if the page is not in use.
+    /// Lends the contents of the page `index` of private memory, and of those after it, up to `pages` in
+    /// all, to `access`: see [`PrivateMemory::with_contents`].
     pub(crate) fn with_contents<R>(
         &self,
         index: DeviceIndex,
+        pages: usize,
         access: impl FnOnce(Bytes<'_>) -> R,
     ) -> Option<R> {
         match self {
-            Self::Private(memory) => memory.with_contents(index, access),
+            Self::Private(memory) => memory.with_contents(index, pages, access),
             Self::Coherent(..) => None,
         }
     }

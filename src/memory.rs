@@ -62,6 +62,9 @@ use kernel::{
 /// Pages of one chunk (256 MiB), but for the last.
 pub(crate) const CHUNK_PAGES: usize = 1 << 16;
 
+/// Pages copied in one hold of a chunk's lock: what whoever frees a page may wait for.
+const PAGES_PER_LOCK: usize = 16;
+
 /// The most chunks that a device may have (16 GiB).
 const MAX_CHUNKS: usize = 64;
 
@@ -201,14 +204,18 @@ impl PrivateMemory {
         })
     }
 
-    /// Lends the contents of the device page `index` to `access`, which must not sleep. `None` if
-    /// the page is not in use.
+    /// Lends the contents of the device page `index`, and of those after it with which it has them in
+    /// one piece, up to `pages` in all, to `access`, which must not sleep, and be short. `None` if the
+    /// page is not in use.
     pub(crate) fn with_contents<R>(
         &self,
         index: DeviceIndex,
+        pages: usize,
         access: impl FnOnce(Bytes<'_>) -> R,
     ) -> Option<R> {
-        self.chunk_of(index)?.ops().with_contents(index, access)
+        let chunk = self.chunk_of(index)?.ops();
+
+        chunk.with_contents(index, pages, access)
     }
 
     /// Whether the page `index` is a part of a huge one. It may be out of date at once.
@@ -435,12 +442,13 @@ impl Chunk {
     fn with_contents<R>(
         &self,
         index: DeviceIndex,
+        pages: usize,
         access: impl FnOnce(Bytes<'_>) -> R,
     ) -> Option<R> {
-        let pages = self.pages.lock();
-        let bytes = match pages.get(index.number() % CHUNK_PAGES)? {
+        let pool = self.pages.lock();
+        let bytes = match pool.get(index.number() % CHUNK_PAGES)? {
             Held::Part(contents) => contents.bytes(),
-            Held::OfWhole(contents, part) => contents.bytes(part)?,
+            Held::OfWhole(contents, part) => contents.bytes(part, pages)?,
         };
         Some(access(bytes))
     }
@@ -473,10 +481,16 @@ impl PagemapOps for Chunk {
 
     fn copy_to_system(&self, page: DeviceIndex, target: &mut SystemTarget) -> Result {
         self.statistics.pause.wait();
-        for part in 0..target.pages() {
+        let mut part = 0;
+
+        while part < target.pages() {
             let page = DeviceIndex::new(page.number() + part);
 
-            self.with_contents(page, |bytes| target.copy_from(part, bytes))
+            part += self
+                .with_contents(page, PAGES_PER_LOCK, |bytes| {
+                    target.copy_from(part, bytes);
+                    bytes.pages()
+                })
                 .ok_or(EIO)?;
         }
         Ok(())

@@ -133,19 +133,20 @@ impl SystemTarget {
         1 << self.order
     }
 
-    /// Fills the part with the number `part`, below [`pages`](Self::pages), with the bytes of
-    /// `from`, and tells mm that they are not to be dropped as clean: the device may have written
-    /// them, of which mm has heard nothing.
+    /// Fills the parts from the number `part` on with the bytes of `from`, as many as there are, and
+    /// tells mm that they are not to be dropped as clean: the device may have written them, of which mm
+    /// has heard nothing.
     pub(crate) fn copy_from(&mut self, part: usize, from: Bytes<'_>) {
-        if part >= self.pages() {
-            return;
+        for (from_part, part) in (0..from.pages).zip(part..self.pages()) {
+            // SAFETY: By the type invariant the folio has that many pages.
+            let page = unsafe { self.page.add(part) };
+            // SAFETY: By the type invariant of `Bytes` there are that many pages.
+            let from = unsafe { from.page.add(from_part) };
+            // SAFETY: Both pages are valid; by the type invariant nobody else accesses the target.
+            unsafe { shims::dmirror_shim_copy_page(page.as_ptr(), from.as_ptr()) };
+            // SAFETY: The page is valid. It is of no file that could be truncated.
+            unsafe { bindings::set_page_dirty(page.as_ptr()) };
         }
-        // SAFETY: By the type invariant the folio has that many pages.
-        let page = unsafe { self.page.add(part) };
-        // SAFETY: Both pages are valid; by the type invariant nobody else accesses the target.
-        unsafe { shims::dmirror_shim_copy_page(page.as_ptr(), from.page.as_ptr()) };
-        // SAFETY: The page is valid. It is of no file that could be truncated.
-        unsafe { bindings::set_page_dirty(page.as_ptr()) };
     }
 
     /// Fills the first small page with the bytes of that of `from`.
@@ -177,26 +178,33 @@ impl Drop for SystemTarget {
 // SAFETY: A page belongs to no thread.
 unsafe impl Send for SystemTarget {}
 
-/// The bytes of one small page of a device, in the kernel's memory.
+/// The bytes of some small pages of a device that follow each other, in the kernel's memory.
 ///
-/// Like a page of a process it may be accessed by several at a time, and so the bytes are never lent
+/// Like pages of a process they may be accessed by several at a time, and so the bytes are never lent
 /// as a Rust reference.
 ///
 /// # Invariants
 ///
-/// `page` is kernel memory of the driver's own, valid for `'c`.
+/// The `pages` pages from `page` on, at least one, are kernel memory of the driver's own, valid for
+/// `'c`.
 #[derive(Clone, Copy)]
 pub(crate) struct Bytes<'c> {
     page: NonNull<bindings::page>,
+    pages: usize,
     _contents: PhantomData<&'c Contents>,
 }
 
 impl<'c> Bytes<'c> {
-    /// The page, for accesses of the device.
+    /// How many pages there are.
+    pub(crate) fn pages(self) -> usize {
+        self.pages
+    }
+
+    /// The pages, for accesses of the device.
     pub(crate) fn as_device(self) -> DevicePtr<'c> {
-        // SAFETY: By the type invariant it is kernel memory of the driver's own, valid for `'c`, and
-        // its bytes are accessed by C functions only.
-        unsafe { DevicePtr::new(self.page, Leave::Own) }
+        // SAFETY: By the type invariant they are kernel memory of the driver's own, valid for `'c`, and
+        // their bytes are accessed by C functions only.
+        unsafe { DevicePtr::new(self.page, self.pages, Leave::Own) }
     }
 }
 
@@ -285,6 +293,7 @@ impl Contents {
         // INVARIANT: By the type invariant; it stays for as long as `self` is borrowed.
         Bytes {
             page: self.0,
+            pages: 1,
             _contents: PhantomData,
         }
     }
@@ -346,11 +355,15 @@ impl BlockContents {
         }
     }
 
-    /// What is in the small page with the number `part`, below [`BLOCK_PAGES`].
-    pub(crate) fn bytes(&self, part: usize) -> Option<Bytes<'_>> {
+    /// What is in the small pages from the number `part` on, below [`BLOCK_PAGES`]: in `pages` of them,
+    /// at least one, if there are so many.
+    pub(crate) fn bytes(&self, part: usize, pages: usize) -> Option<Bytes<'_>> {
+        let left = BLOCK_PAGES.checked_sub(part)?;
+
         // INVARIANT: By the type invariant; it stays for as long as `self` is borrowed.
         self.page(part).map(|page| Bytes {
             page,
+            pages: pages.clamp(1, left),
             _contents: PhantomData,
         })
     }

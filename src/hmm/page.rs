@@ -20,7 +20,6 @@ use core::{
 };
 use kernel::{
     bindings,
-    error::to_result,
     page::PAGE_SIZE,
     prelude::*,
     uaccess::UserPtr, //
@@ -156,73 +155,81 @@ pub(super) enum Leave {
     Read,
 }
 
-/// A page whose bytes a device may access now.
+/// Pages whose bytes a device may access now.
 ///
 /// # Invariants
 ///
-/// The page is valid and in the direct map for `'a`, and no Rust reference to its bytes exists.
-/// What may be done to it is `leave`.
+/// The `pages` pages from `page` on, with frame numbers that follow each other, are valid and in the
+/// direct map for `'a`, and no Rust reference to their bytes exists. What may be done to them is
+/// `leave`.
 pub(crate) struct DevicePtr<'a> {
     page: NonNull<bindings::page>,
+    pages: usize,
     leave: Leave,
     _page: PhantomData<&'a bindings::page>,
 }
 
 impl<'a> DevicePtr<'a> {
-    /// Takes `page` for a page that may be accessed.
+    /// Takes the `pages` pages from `page` on for pages that may be accessed.
     ///
     /// # Safety
     ///
-    /// * `page` stays valid and in the direct map for `'a`, and no Rust reference to its bytes is
-    ///   made.
-    /// * If `leave` is [`Leave::Own`], it is kernel memory of the caller's. Else a process has it
-    ///   mapped for `'a`, writable if `leave` says so, and nobody can unmap it before that ends.
-    pub(super) unsafe fn new(page: NonNull<bindings::page>, leave: Leave) -> Self {
+    /// * They have frame numbers that follow each other, stay valid and in the direct map for `'a`, and
+    ///   no Rust reference to their bytes is made.
+    /// * If `leave` is [`Leave::Own`], they are kernel memory of the caller's. Else a process has them
+    ///   mapped for `'a`, writable if `leave` says so, and nobody can unmap them before that ends.
+    pub(super) unsafe fn new(page: NonNull<bindings::page>, pages: usize, leave: Leave) -> Self {
         // INVARIANT: By the safety requirements.
         Self {
             page,
+            pages,
             leave,
             _page: PhantomData,
         }
     }
 
-    /// Copies the page to the user address `to` without faulting. Does not sleep.
+    /// Copies the pages to the user address `to` without faulting. Does not sleep.
     ///
-    /// # Errors
-    ///
-    /// [`EFAULT`] if `to` is not mapped writable in the current process now; part of it may have
-    /// been written.
-    pub(crate) fn copy_to_user(&self, to: UserPtr) -> Result {
-        // SAFETY: The page is valid and mapped by the type invariant; a bad user address is an
-        // error.
-        to_result(unsafe {
-            shims::dmirror_shim_copy_page_to_user(to.as_mut_ptr(), self.page.as_ptr())
-        })
+    /// Returns how many, up to the first of which not all could be copied, as `to` is not mapped
+    /// writable in the current process now; part of that one may have been written.
+    pub(crate) fn copy_to_user(&self, to: UserPtr) -> usize {
+        // SAFETY: By the type invariant the pages are valid and in the direct map; a bad user address is
+        // told.
+        unsafe {
+            shims::dmirror_shim_copy_pages_to_user(to.as_mut_ptr(), self.page.as_ptr(), self.pages)
+        }
     }
 
-    /// Fills the page from the user address `from` without faulting, and tells mm that a device
-    /// wrote it, so that it is not dropped as clean. Does not sleep.
+    /// Fills the pages from the user address `from` without faulting, and tells mm that a device
+    /// wrote them, so that they are not dropped as clean. Does not sleep.
     ///
-    /// # Errors
-    ///
-    /// * [`EPERM`][]: the page may only be read.
-    /// * [`EFAULT`][]: `from` is not mapped in the current process now; part of the page may have
-    ///   been written.
-    pub(crate) fn copy_from_user(&self, from: UserPtr) -> Result {
+    /// Returns how many, up to the first of which not all could be copied, as `from` is not mapped in
+    /// the current process now; part of that one may have been written. Pages that may only be read stay
+    /// as they are: 0.
+    pub(crate) fn copy_from_user(&self, from: UserPtr) -> usize {
         if self.leave == Leave::Read {
-            return Err(EPERM);
+            return 0;
         }
-        // SAFETY: The page is valid and mapped by the type invariant, and may be written; a bad
-        // user address is an error.
-        let result = to_result(unsafe {
-            shims::dmirror_shim_copy_page_from_user(self.page.as_ptr(), from.as_const_ptr())
-        });
+        // SAFETY: By the type invariant the pages are valid and in the direct map, and may be written; a
+        // bad user address is told.
+        let copied = unsafe {
+            shims::dmirror_shim_copy_pages_from_user(
+                self.page.as_ptr(),
+                from.as_const_ptr(),
+                self.pages,
+            )
+        };
         if self.leave == Leave::Write {
-            // SAFETY: The page is valid by the type invariant. It cannot be truncated meanwhile:
-            // that would have to unmap it first.
-            unsafe { bindings::set_page_dirty(self.page.as_ptr()) };
+            // One more may have been written in part.
+            for number in 0..self.pages.min(copied + 1) {
+                // SAFETY: By the type invariant there are so many.
+                let page = unsafe { self.page.add(number) };
+                // SAFETY: The page is valid by the type invariant. It cannot be truncated meanwhile:
+                // that would have to unmap it first.
+                unsafe { bindings::set_page_dirty(page.as_ptr()) };
+            }
         }
-        result
+        copied
     }
 }
 

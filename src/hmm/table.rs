@@ -43,30 +43,38 @@ use kernel::{
     rbtree::RBTree, //
 };
 
-/// What the device finds at an address. It stays true while the table is locked.
+/// What the device finds at an address, and at those that follow, if the pages there follow each other
+/// in the same memory. It stays true while the table is locked.
 ///
 /// # Invariants
 ///
-/// The entry was read from a table that does not change for `'a`.
+/// The entries were read from a table that does not change for `'a`: there are `pages`, at least one,
+/// and the first is for `frame`.
 pub(crate) struct Translation<'a> {
     frame: Frame,
     writable: bool,
+    pages: usize,
     _table: PhantomData<&'a ()>,
 }
 
 impl<'a> Translation<'a> {
-    /// Whether the device may write to the page.
+    /// How many pages there are.
+    pub(crate) fn pages(&self) -> usize {
+        self.pages
+    }
+
+    /// Whether the device may write to the pages.
     pub(crate) fn is_writable(&self) -> bool {
         self.writable
     }
 
-    /// Whether the page is in the memory of the device itself.
+    /// Whether the pages are in the memory of the device itself.
     pub(crate) fn is_on_device(&self) -> bool {
         self.frame.is_on_device()
     }
 
-    /// Where the page is: of the device's private memory, the place; of other memory, the page
-    /// itself.
+    /// Where the pages are: of the device's private memory, the place of the first; of other memory, the
+    /// pages themselves.
     pub(crate) fn target(&self) -> Target<'a> {
         match self.frame {
             Frame::Device(index) => Target::Device(index),
@@ -80,11 +88,11 @@ impl<'a> Translation<'a> {
                 } else {
                     Leave::Read
                 };
-                // SAFETY: By the type invariants the page is mapped so in the address space for
-                // `'a`, or kept by a migration that will map it so unless a notification comes
-                // first: whoever takes it away must first invalidate the entry. Only pages in the
+                // SAFETY: By the type invariants the pages are mapped so in the address space for
+                // `'a`, or kept by a migration that will map them so unless a notification comes
+                // first: whoever takes one away must first invalidate the entry. Only pages in the
                 // direct map become system frames: see `Mapping`, and `map_exclusive()`.
-                Target::System(unsafe { DevicePtr::new(page, leave) })
+                Target::System(unsafe { DevicePtr::new(page, self.pages, leave) })
             }
         }
     }
@@ -118,21 +126,31 @@ impl PageTable {
         }
     }
 
-    /// What the device finds at each page of `range`, which lies in one block, up to the first at
-    /// which there is nothing. The leaf is looked up once.
+    /// What the device finds at the pages of `range`, which lies in one block, up to the first at which
+    /// there is nothing: pages that follow each other in the same memory at a time. The leaf is looked
+    /// up once.
     pub(crate) fn run(&self, range: PageRange) -> impl Iterator<Item = Translation<'_>> {
         let first = (range.start() >> PAGE_SHIFT) % BLOCK_PAGES;
-        let entries = match self.leaves.get(&(range.start() / BLOCK_SIZE)) {
-            Some(leaf) => leaf.entries.as_slice(),
-            None => &[],
-        };
+        let leaf = self.leaves.get(&(range.start() / BLOCK_SIZE));
+        let rest = leaf
+            .and_then(|leaf| leaf.entries.get(first..))
+            .unwrap_or_default();
+        let mut entries = rest.get(..range.pages()).unwrap_or(rest).iter();
 
-        // INVARIANT: The table is borrowed for the lifetime of the result.
-        let entries = entries.iter().skip(first).take(range.pages());
-        entries.map_while(|entry| {
+        core::iter::from_fn(move || {
+            let entry = entries.next()?;
+            let frame = entry.frame()?;
+            let mut pages = 1;
+
+            while entries.as_slice().first() == Some(&entry.next(pages)) {
+                entries.next();
+                pages += 1;
+            }
+            // INVARIANT: The table is borrowed for the lifetime of the result.
             Some(Translation {
-                frame: entry.frame()?,
+                frame,
                 writable: entry.is_writable(),
+                pages,
                 _table: PhantomData,
             })
         })
@@ -362,7 +380,7 @@ mod tests {
         let mut table = table(4, 508)?;
         let numbers = |table: &PageTable, first: usize, count| {
             let range = PageRange::new((first << PAGE_SHIFT) as u64, count, usize::MAX)?;
-            Ok::<_, Error>(table.run(range).count())
+            Ok::<_, Error>(table.run(range).map(|found| found.pages()).sum::<usize>())
         };
         assert_eq!(numbers(&table, 3, 8)?, 0);
         assert_eq!(numbers(&table, 4, 8)?, 8);
@@ -374,6 +392,39 @@ mod tests {
         let range = PageRange::new(9 << PAGE_SHIFT, 1, usize::MAX)?;
         let found = table.run(range).next().map(|found| found.frame);
         assert_eq!(found, Some(Frame::Device(DeviceIndex::new(9))));
+        Ok(())
+    }
+
+    #[test]
+    fn a_run_is_cut_where_pages_do_not_follow() -> Result {
+        let mut table = table(0, 8)?;
+        for (address, page) in [
+            (2, page(9, WRITE)),
+            (3, page(10, WRITE)),
+            (5, page(5, READ)),
+        ] {
+            map(
+                &mut table,
+                address << PAGE_SHIFT,
+                &page,
+                &mut Reserve::new()?,
+            );
+        }
+        let mut found = table.run(PageRange::new(0, 7, usize::MAX)?);
+        for (first, pages, writable) in [
+            (0, 2, WRITE),
+            (9, 2, WRITE),
+            (4, 1, WRITE),
+            (5, 1, READ),
+            (6, 1, WRITE),
+        ] {
+            let found = found
+                .next()
+                .map(|found| (found.frame, found.pages, found.writable));
+            let frame = Frame::Device(DeviceIndex::new(first));
+            assert_eq!(found, Some((frame, pages, writable)));
+        }
+        assert!(found.next().is_none());
         Ok(())
     }
 
