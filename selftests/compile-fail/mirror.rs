@@ -100,11 +100,11 @@ fn fault_while_valid<O: PagemapOps>(
 
 // What a walk has found may have gone since.
 fn use_without_validation<O: PagemapOps>(found: Faulted<'_, O>) {
-    let _ = found.mappings().count(); //~ E0599
+    let _ = found.runs().count(); //~ E0599
 }
 
 fn publish_without_validation<O: PagemapOps>(found: Faulted<'_, O>, reserve: &mut Reserve) {
-    found.publish(reserve, |_, _| true); //~ E0599
+    found.publish(reserve, |_| true); //~ E0599
 }
 
 fn forget_the_answer<O: PagemapOps>(
@@ -125,14 +125,14 @@ fn validate_twice<O: PagemapOps>(found: Faulted<'_, O>) {
 
 // The proof ends with the lock.
 fn publish_twice<O: PagemapOps>(found: Validated<'_, O>, reserve: &mut Reserve) {
-    found.publish(reserve, |_, _| true);
-    found.publish(reserve, |_, _| true); //~ E0382
+    found.publish(reserve, |_| true);
+    found.publish(reserve, |_| true); //~ E0382
 }
 
-fn mappings_after_unlock<O: PagemapOps>(found: Validated<'_, O>) -> usize {
-    let mappings = found.mappings();
+fn runs_after_unlock<O: PagemapOps>(found: Validated<'_, O>) -> usize {
+    let runs = found.runs();
     drop(found); //~ E0505
-    mappings.count()
+    runs.count()
 }
 
 // A second walk would write its answer over that of the first.
@@ -178,10 +178,10 @@ fn page_after_unlock<O: PagemapOps>(
     active: &mut Active<'_, O>,
     range: PageRange,
     to: UserPtr,
-) -> Result {
+) -> usize {
     let table = active.lock();
     let Some(Target::System(page)) = table.run(range).next().map(|page| page.target()) else {
-        return Err(EAGAIN);
+        return 0;
     };
     drop(table); //~ E0505
     page.copy_to_user(to)

@@ -40,12 +40,15 @@ fn read<O: PagemapOps>(active: &mut Active<'_, O>, range: PageRange, to: UserPtr
     loop {
         if let Some(page) = active.lock().run(range).next() {
             if let Target::System(page) = page.target() {
-                return page.copy_to_user(to);
+                return match page.copy_to_user(to) {
+                    0 => Err(EFAULT),
+                    _ => Ok(()),
+                };
             }
         }
         let mut reserve = Reserve::new()?;
         if let Ok(found) = active.fault(range, Access::Read, &mut buffer)?.validate() {
-            found.publish(&mut reserve, |_, page| *page != Mapping::Error);
+            found.publish(&mut reserve, |run| run.first != Mapping::Error);
         }
     }
 }
@@ -85,7 +88,7 @@ fn walk<O: PagemapOps>(
     let walk = active.walk(range, Access::Write, false, &mut pfns, &mut buffer)?;
     if let Some(mut batch) = walk.collect(&mut 0)? {
         batch.offer(|_, _| target());
-        let _ = batch.finish(|found| found.publish(&mut reserve, |_, _| true));
+        let _ = batch.finish(|found| found.publish(&mut reserve, |_| true));
     }
     active
         .lock()

@@ -165,7 +165,7 @@ fn publish_after_finish<O: PagemapOps>(batch: Batch<'_, O>, reserve: &mut Reserv
         kept = Some(found); //~ E0521
     });
     if let Some(found) = kept {
-        found.publish(reserve, |_, _| true);
+        found.publish(reserve, |_| true);
     }
 }
 
