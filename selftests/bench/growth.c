@@ -175,7 +175,7 @@ int main(int argc, char **argv)
 	fd = dev_open(0);
 	must(fd >= 0, "no device");
 	in = map_repeated(most);
-	mem = find_room();
+	mem = find_room((most + most_used) * PAGE);
 	room = mem + most * PAGE;
 
 	/* What they need is registered before; what is beside them registers more. */

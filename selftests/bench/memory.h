@@ -156,14 +156,14 @@ static inline char *map_buffer(void)
 	return buffer;
 }
 
-/* Addresses at which nothing is mapped, and no page table is shared with others. */
-static inline char *find_room(void)
+/* @size addresses at which nothing is mapped, and no page table is shared with others. */
+static inline char *find_room(size_t size)
 {
-	size_t size = 8UL << 30;
-	char *room = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+	size_t around = size + 4 * HUGE;
+	char *room = mmap(NULL, around, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
 			  -1, 0);
 
-	must(room != MAP_FAILED && !munmap(room, size), "no room");
+	must(room != MAP_FAILED && !munmap(room, around), "no room");
 	return (char *)(((uintptr_t)room + 2 * HUGE - 1) & ~(HUGE - 1));
 }
 
@@ -196,7 +196,7 @@ static inline void prepare(char * const *sizes)
 	must(fd >= 0 && other_fd >= 0, "no devices");
 	in = map_buffer();
 	out = map_buffer();
-	mem = find_room();
+	mem = find_room(8UL << 30);
 }
 
 #endif
