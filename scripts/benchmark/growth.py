@@ -3,6 +3,7 @@
 
 import collections
 import csv
+import math
 
 from .text import DRIVERS, guest_lines, table
 
@@ -28,6 +29,10 @@ TITLES = {"pages": "a page, by pages of a call", "files": "a call, by open files
 # is allowed beside, but for what it does wrong.
 FLAT = 1.05
 MOST_OF_KERNEL = 1.5
+# Of a call, what is searched in a balanced tree may cost so much more each time that
+# the device has twice as many blocks in use.
+BLOCK_PAGES = 512
+MOST_PER_DOUBLING = 100
 # With each file, a change of the address space may cost so many instructions more for
 # its notification, and there is one before and one after.
 MOST_PER_FILE = 200
@@ -65,7 +70,11 @@ def too_steep(ours, theirs):
                 slope = (line[max(line)] - line[min(line)]) / (max(line) - min(line))
                 if slope > MOST_PER_FILE * CHANGES.get(operation, 1):
                     found.append(f"{operation}: {slope:.0f} instructions more with each file")
-            elif most > FLAT * least * min(high / low, MOST_OF_KERNEL):
+                continue
+            allowed = FLAT * least * min(high / low, MOST_OF_KERNEL)
+            if quantity == "used":
+                allowed += MOST_PER_DOUBLING * math.log2(1 + max(line) / BLOCK_PAGES)
+            if most > allowed:
                 found.append(f"{operation} by {quantity}: from {least:.0f} to {most:.0f}")
     return found
 

@@ -3,8 +3,7 @@
  * What grows with what? Each operation with ever more pages at a time, with ever more
  * open files, and with ever more of the device's memory in use.
  *
- *   bench-growth PAGES USED   at most PAGES at a time; less than USED beside, which is
- *                             all that the device has
+ *   bench-growth PAGES USED   at most PAGES at a time; less than USED beside
  *
  * Prints lines for scripts/bench-report, the last of which is "done":
  *
@@ -37,14 +36,19 @@ static char *map_repeated(size_t pages)
 	return buffer;
 }
 
-/* Small pages, of which one word is written. */
+/*
+ * Small pages, of which one word is written. No two that follow each other are
+ * neighbours in memory, too: what can be copied in one piece would depend on how
+ * much of that is still in order.
+ */
 static void populate(char *pages, size_t count)
 {
 	must(mmap(pages, count * PAGE, PROT_READ | PROT_WRITE,
 		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == pages, "mmap");
 	must(!madvise(pages, count * PAGE, MADV_NOHUGEPAGE), "madvise");
-	for (size_t i = 0; i < count; i++)
-		*(volatile uint64_t *)(pages + i * PAGE) = SEED + i;
+	for (size_t odd = 0; odd <= 1; odd++)
+		for (size_t i = odd; i < count; i += 2)
+			*(volatile uint64_t *)(pages + i * PAGE) = SEED + i;
 }
 
 static void show(const char *quantity, const char *operation, size_t number, uint64_t took)
