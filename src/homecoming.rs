@@ -208,7 +208,7 @@ impl<'a> Home<'a> {
 /// Whether the device has one huge page at the start of `block`, as far as it knows.
 fn is_huge(active: &mut Space<'_>, memory: &DeviceMemory, block: PageRange) -> bool {
     let table = active.lock();
-    let first = table.run(block).next();
+    let first = table.run(block.first_pages(1)).next();
 
     match first.map(|page| page.target()) {
         Some(Target::Device(index)) => memory.is_huge(index),

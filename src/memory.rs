@@ -62,8 +62,9 @@ use kernel::{
 /// Pages of one chunk (256 MiB), but for the last.
 pub(crate) const CHUNK_PAGES: usize = 1 << 16;
 
-/// Pages copied in one hold of a chunk's lock: what whoever frees a page may wait for.
-const PAGES_PER_LOCK: usize = 16;
+/// Of how many pages the contents are lent in one hold of a chunk's lock: what whoever frees a page may
+/// wait for, with a page table lock held.
+const MOST_LENT: usize = 4;
 
 /// The most chunks that a device may have (16 GiB).
 const MAX_CHUNKS: usize = 64;
@@ -205,8 +206,8 @@ impl PrivateMemory {
     }
 
     /// Lends the contents of the device page `index`, and of those after it with which it has them in
-    /// one piece, up to `pages` in all, to `access`, which must not sleep, and be short. `None` if the
-    /// page is not in use.
+    /// one piece, at most `pages` and [`MOST_LENT`] in all, to `access`, which must not sleep. `None` if
+    /// the page is not in use.
     pub(crate) fn with_contents<R>(
         &self,
         index: DeviceIndex,
@@ -448,7 +449,7 @@ impl Chunk {
         let pool = self.pages.lock();
         let bytes = match pool.get(index.number() % CHUNK_PAGES)? {
             Held::Part(contents) => contents.bytes(),
-            Held::OfWhole(contents, part) => contents.bytes(part, pages)?,
+            Held::OfWhole(contents, part) => contents.bytes(part, pages.min(MOST_LENT))?,
         };
         Some(access(bytes))
     }
@@ -487,7 +488,7 @@ impl PagemapOps for Chunk {
             let page = DeviceIndex::new(page.number() + part);
 
             part += self
-                .with_contents(page, PAGES_PER_LOCK, |bytes| {
+                .with_contents(page, target.pages() - part, |bytes| {
                     target.copy_from(part, bytes);
                     bytes.pages()
                 })
