@@ -202,6 +202,14 @@ enum dmirror_frame_kind dmirror_shim_frame_kind(unsigned long pfn)
 	return page_kind(pfn_to_page(pfn));
 }
 
+/* Whether all pages that a huge mapping of this one maps are of the same kind. */
+bool dmirror_shim_frame_is_uniform(unsigned long pfn)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	return is_device_private_page(page) || folio_test_anon(page_folio(page));
+}
+
 struct dev_pagemap *dmirror_shim_frame_pgmap(unsigned long pfn)
 {
 	return page_pgmap(pfn_to_page(pfn));
@@ -393,20 +401,25 @@ void dmirror_shim_clear_page(struct page *page)
 	clear_highpage(page);
 }
 
+/*
+ * Pages whose frame numbers follow each other, up to the first that cannot be
+ * copied, in which the user addresses may end.
+ */
 unsigned long dmirror_shim_copy_pages_to_user(void __user *to,
 					      struct page *from,
 					      unsigned long count)
 {
 	unsigned long done, left;
 
-	if (!access_ok(to, count * PAGE_SIZE))
-		return 0;
+	BUILD_BUG_ON(!IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP));
 	pagefault_disable();
-	for (done = 0; done < count; done++) {
-		void *addr = kmap_local_page(from + done);
+	for (done = 0; done < count; done++, from++, to += PAGE_SIZE) {
+		void *addr;
 
-		left = __copy_to_user_inatomic(to + done * PAGE_SIZE, addr,
-					       PAGE_SIZE);
+		if (!access_ok(to, PAGE_SIZE))
+			break;
+		addr = kmap_local_page(from);
+		left = __copy_to_user_inatomic(to, addr, PAGE_SIZE);
 		kunmap_local(addr);
 		if (left)
 			break;
@@ -421,14 +434,15 @@ unsigned long dmirror_shim_copy_pages_from_user(struct page *to,
 {
 	unsigned long done, left;
 
-	if (!access_ok(from, count * PAGE_SIZE))
-		return 0;
+	BUILD_BUG_ON(!IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP));
 	pagefault_disable();
-	for (done = 0; done < count; done++) {
-		void *addr = kmap_local_page(to + done);
+	for (done = 0; done < count; done++, to++, from += PAGE_SIZE) {
+		void *addr;
 
-		left = __copy_from_user_inatomic(addr, from + done * PAGE_SIZE,
-						 PAGE_SIZE);
+		if (!access_ok(from, PAGE_SIZE))
+			break;
+		addr = kmap_local_page(to);
+		left = __copy_from_user_inatomic(addr, from, PAGE_SIZE);
 		kunmap_local(addr);
 		if (left)
 			break;

@@ -58,6 +58,7 @@ unsigned long dmirror_shim_page_to_pfn(const struct page *page);
 struct dev_pagemap *dmirror_shim_page_pgmap(const struct page *page);
 enum dmirror_frame_kind dmirror_shim_page_kind(struct page *page);
 enum dmirror_frame_kind dmirror_shim_frame_kind(unsigned long pfn);
+bool dmirror_shim_frame_is_uniform(unsigned long pfn);
 struct dev_pagemap *dmirror_shim_frame_pgmap(unsigned long pfn);
 struct dev_pagemap *dmirror_shim_offset_pgmap(unsigned long offset);
 unsigned int dmirror_shim_page_order(struct page *page);

@@ -159,4 +159,52 @@ FIXTURE_VARIANT_ADD(badinput, buffer_ends_after_two_bytes)
 	.answers = no_buffer,
 };
 
+/* The buffer has room for two pages of a huge one that is @on_device, and no more. */
+static void expect_two_pages(struct __test_metadata *_metadata, bool on_device, char *buffer)
+{
+	static const unsigned long requests[] = { HMM_DMIRROR_WRITE, HMM_DMIRROR_READ };
+	int fd = dev_open(0);
+	char *mem = map_huge(1);
+
+	ASSERT_GE(fd, 0);
+	ASSERT_NE(mem, MAP_FAILED);
+	fill(mem, HUGE_PAGES, SEED);
+	if (on_device)
+		ASSERT_EQ(dev_take(fd, mem, HUGE_PAGES, scratch), HUGE_PAGES);
+	ASSERT_TRUE(all_at(fd, mem, HUGE_PAGES, on_device ? AT_DEVICE_HUGE : AT_HUGE));
+	fill(buffer, 2, SEED);
+
+	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
+		struct hmm_dmirror_cmd cmd = {
+			.addr = (uintptr_t)mem,
+			.ptr = (uintptr_t)buffer,
+			.npages = NPAGES,
+		};
+
+		EXPECT_EQ(raw(fd, requests[i], &cmd), EFAULT);
+		EXPECT_EQ(cmd.cpages, 2);
+		EXPECT_TRUE(holds(buffer, 2, SEED));
+	}
+	EXPECT_TRUE(holds(mem, HUGE_PAGES, SEED));
+	EXPECT_EQ(munmap(mem, HUGE), 0);
+	EXPECT_EQ(close(fd), 0);
+}
+
+TEST(buffer_ends_amid_a_huge_page)
+{
+	char *end = (char *)last_page() + PAGE;
+	char *last = end - 2 * PAGE, *before_hole = map_pages(NPAGES);
+
+	ASSERT_EQ(map_at(last, 2), last);
+	ASSERT_NE(before_hole, MAP_FAILED);
+	ASSERT_EQ(munmap(before_hole + 2 * PAGE, (NPAGES - 2) * PAGE), 0);
+
+	for (int on_device = 0; on_device <= 1; on_device++) {
+		expect_two_pages(_metadata, on_device, last);
+		expect_two_pages(_metadata, on_device, before_hole);
+	}
+	EXPECT_EQ(munmap(last, 2 * PAGE), 0);
+	EXPECT_EQ(munmap(before_hole, 2 * PAGE), 0);
+}
+
 TEST_HARNESS_MAIN

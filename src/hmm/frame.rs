@@ -107,7 +107,7 @@ pub(super) enum Named {
     Error,
     /// A page with this frame number may at least be read.
     Frame(Pfn),
-    /// A page of private memory, of any device, may at least be read.
+    /// A page of private memory, of the owner for whom the walk was, may at least be read.
     Device(DeviceOffset),
 }
 

@@ -135,14 +135,15 @@ pub(crate) enum Mapping {
     },
 }
 
-/// Pages that follow each other, of one mapping of the CPU.
+/// Pages that follow each other: one, or some of a huge mapping of the CPU.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
     /// The address of the first.
     pub(crate) start: usize,
     /// How many there are.
     pub(crate) pages: usize,
-    /// What is mapped at the first; of a page, the next one follows at the next address.
+    /// What is mapped at the first. Of a page, the next one of the same memory, with the same rights,
+    /// follows at the next address.
     pub(crate) first: Mapping,
 }
 
@@ -176,6 +177,26 @@ impl<'a, O: PagemapOps> Runs<'a, O> {
             pfns: pfns.iter(),
         }
     }
+
+    /// Skips what follows `pfn`, a part of a huge mapping, at `start`, and is like it. Returns how many
+    /// pages that are.
+    ///
+    /// Of anonymous memory, and of a device's, all parts are of one folio. Of other memory one may be out
+    /// of the kernel's reach.
+    fn skip_others(&mut self, pfn: HmmPfn, start: usize) -> usize {
+        let alike = match pfn.names() {
+            Named::Nothing | Named::Error | Named::Device(_) => true,
+            // SAFETY: By the type invariant there is such a page.
+            Named::Frame(frame) => unsafe { shims::dmirror_shim_frame_is_uniform(frame.number()) },
+        };
+        if !alike {
+            return 0;
+        }
+        let rest = self.pfns.as_slice();
+        let others = pfn.count_others(rest, start);
+        self.pfns = rest.get(others..).unwrap_or_default().iter();
+        others
+    }
 }
 
 impl<O: PagemapOps> Iterator for Runs<'_, O> {
@@ -191,13 +212,9 @@ impl<O: PagemapOps> Iterator for Runs<'_, O> {
         let mut pages = 1;
 
         if pfn.order() != 0 {
-            let rest = self.pfns.as_slice();
-            let others = pfn.count_others(rest, start);
-            self.pfns = rest.get(others..).unwrap_or_default().iter();
-            pages += others;
+            pages += self.skip_others(pfn, start);
             pfn = pfn.at(start);
         }
-
         Some(Run {
             start,
             pages,

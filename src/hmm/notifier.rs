@@ -457,7 +457,8 @@ impl<'a, O: PagemapOps> Validated<'a, O> {
             (run.pages, chosen.then_some(run.first))
         });
         // SAFETY: By the type invariant this is mapped there, or kept by a migration that will map
-        // it there unless a notification comes first; the table is that of the address space in
+        // it there unless a notification comes first; a run of more than one page is of one mapping,
+        // and such entries of it as follow each other; the table is that of the address space in
         // which it was found, and each notification invalidates it.
         unsafe { self.state.map(self.range, reserve, chosen) };
     }

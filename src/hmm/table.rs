@@ -48,8 +48,9 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// The entries were read from a table that does not change for `'a`: there are `pages`, at least one,
-/// and the first is for `frame`.
+/// The `pages` entries, at least one, were read from a table that does not change for `'a`. The first is
+/// for `frame`, and each other for the page behind the one before it, in the same memory and with the same
+/// rights.
 pub(crate) struct Translation<'a> {
     frame: Frame,
     writable: bool,
@@ -90,8 +91,9 @@ impl<'a> Translation<'a> {
                 };
                 // SAFETY: By the type invariants the pages are mapped so in the address space for
                 // `'a`, or kept by a migration that will map them so unless a notification comes
-                // first: whoever takes one away must first invalidate the entry. Only pages in the
-                // direct map become system frames: see `Mapping`, and `map_exclusive()`.
+                // first: whoever takes one away must first invalidate the entry. Their frame numbers
+                // follow each other. Only pages in the direct map become system frames: see `Mapping`,
+                // and `map_exclusive()`.
                 Target::System(unsafe { DevicePtr::new(page, self.pages, leave) })
             }
         }
@@ -146,7 +148,8 @@ impl PageTable {
                 entries.next();
                 pages += 1;
             }
-            // INVARIANT: The table is borrowed for the lifetime of the result.
+            // INVARIANT: The table is borrowed for the lifetime of the result. The others are what
+            // `Entry::next()` says of the first.
             Some(Translation {
                 frame,
                 writable: entry.is_writable(),
@@ -229,7 +232,8 @@ impl PageTable {
     /// # Safety
     ///
     /// What `runs` returns is mapped there now, or kept by a migration that will map it there
-    /// unless a notification comes first; and each notification calls
+    /// unless a notification comes first: of more than one page, the page behind it, in the same memory
+    /// and with the same rights, at the next address, and so on. And each notification calls
     /// [`invalidate`](Self::invalidate) before anything changes.
     pub(super) unsafe fn map(
         &mut self,
@@ -372,6 +376,41 @@ mod tests {
             Some((Frame::Device(DeviceIndex::new(7)), READ))
         );
         assert_eq!(count(&table), 4);
+        Ok(())
+    }
+
+    #[test]
+    fn a_run_of_pages_is_mapped_at_once() -> Result {
+        let mut table = PageTable::new();
+        let mut reserve = Reserve::new()?;
+        let range = PageRange::new(500 << PAGE_SHIFT, 12, usize::MAX)?;
+        let exclusive = 510 << PAGE_SHIFT;
+        // SAFETY: No memory is reached through the entries of a test.
+        unsafe { table.map_exclusive(exclusive, Pfn::new(5), &mut reserve) };
+
+        let runs = [(2, None), (10, Some(page(7, READ)))];
+        // SAFETY: As before.
+        unsafe { table.map(range, &mut reserve, runs.into_iter()) };
+        assert_eq!(count(&table), 10);
+        assert_eq!(find(&table, 501 << PAGE_SHIFT), None);
+        let device = |number| Some((Frame::Device(DeviceIndex::new(number)), READ));
+        assert_eq!(find(&table, 502 << PAGE_SHIFT), device(7));
+        assert_eq!(find(&table, 509 << PAGE_SHIFT), device(14));
+        assert_eq!(
+            find(&table, exclusive),
+            Some((Frame::System(Pfn::new(5)), WRITE))
+        );
+        assert_eq!(find(&table, 511 << PAGE_SHIFT), device(16));
+
+        // SAFETY: As before.
+        unsafe {
+            table.map(
+                range,
+                &mut reserve,
+                [(12, Some(Mapping::Absent))].into_iter(),
+            )
+        };
+        assert_eq!(count(&table), 1);
         Ok(())
     }
 
