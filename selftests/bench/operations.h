@@ -14,6 +14,11 @@ static void make_huge_zero(void)
 		touch(mem + page * PAGE, 1);
 }
 
+static void make_huge_hole(void)
+{
+	map_anonymous(MADV_HUGEPAGE);
+}
+
 static void make_huge_there(void)
 {
 	make_huge();
@@ -49,6 +54,7 @@ static const struct operation {
 	{ "to-device/populated", make_populated, take, 2 },
 	{ "to-device/empty", make_empty, take, 2 },
 	{ "to-device/hole", make_hole, take, 2 },
+	{ "to-device/huge-hole", make_huge_hole, take, 2, BLOCKS },
 	{ "to-device/zero", make_zero, take, 2 },
 	{ "to-device/huge-zero", make_huge_zero, take, 2, BLOCKS },
 	{ "to-device/huge", make_huge, take, 2, BLOCKS },
