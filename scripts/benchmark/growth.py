@@ -30,9 +30,11 @@ TITLES = {"pages": "a page, by pages of a call", "files": "a call, by open files
 FLAT = 1.05
 MOST_OF_KERNEL = 1.5
 # Of a call, what is searched in a balanced tree may cost so much more each time that
-# the device has twice as many blocks in use.
+# the device has twice as many blocks in use; from so many pages on that is looked at
+# each time, which shows what grows with the number of chunks.
 BLOCK_PAGES = 512
-MOST_PER_DOUBLING = 100
+MOST_PER_DOUBLING = 120
+DOUBLINGS_FROM = 262144
 # With each file, a change of the address space may cost so many instructions more for
 # its notification, and there is one before and one after.
 MOST_PER_FILE = 200
@@ -74,6 +76,11 @@ def too_steep(ours, theirs):
             allowed = FLAT * least * min(high / low, MOST_OF_KERNEL)
             if quantity == "used":
                 allowed += MOST_PER_DOUBLING * math.log2(1 + max(line) / BLOCK_PAGES)
+                for number in line:
+                    more = line.get(2 * number, 0) - line[number]
+                    if number >= DOUBLINGS_FROM and more > MOST_PER_DOUBLING:
+                        found.append(f"{operation}: {more:.0f} more from {number} pages on "
+                                     "the device to twice as many")
             if most > allowed:
                 found.append(f"{operation} by {quantity}: from {least:.0f} to {most:.0f}")
     return found

@@ -34,15 +34,16 @@ use kernel::{
 };
 
 /// Looks for a page, faults it if it is not there, and reads it.
-fn read<O: PagemapOps>(active: &mut Active<'_, O>, range: PageRange, to: UserPtr) -> Result {
+fn read<O: PagemapOps>(active: &mut Active<'_, O>, range: PageRange, to: UserPtr) -> Result<usize> {
     let mut few = FewPfns::new();
     let mut buffer = PfnBuffer::new(range.pages(), &mut few)?;
     loop {
         if let Some(page) = active.lock().run(range).next() {
             if let Target::System(page) = page.target() {
+                // It may be the first of several; a short copy is for the caller to go on with.
                 return match page.copy_to_user(to) {
                     0 => Err(EFAULT),
-                    _ => Ok(()),
+                    copied => Ok(copied),
                 };
             }
         }

@@ -163,7 +163,8 @@ impl<'a, O: PagemapOps> Runs<'a, O> {
     ///
     /// # Safety
     ///
-    /// What a valid entry names does not go away while this lives.
+    /// There is an entry for each page of `range`, and what a valid one names does not go away while this
+    /// lives.
     #[inline]
     pub(super) unsafe fn new(
         owner: &'a DeviceOwner<O>,
@@ -186,7 +187,7 @@ impl<'a, O: PagemapOps> Runs<'a, O> {
     fn skip_others(&mut self, pfn: HmmPfn, start: usize) -> usize {
         let alike = match pfn.names() {
             Named::Nothing | Named::Error | Named::Device(_) => true,
-            // SAFETY: By the type invariant there is such a page.
+            // SAFETY: By the type invariant there is such a page, or another part of its folio.
             Named::Frame(frame) => unsafe { shims::dmirror_shim_frame_is_uniform(frame.number()) },
         };
         if !alike {

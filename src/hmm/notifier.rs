@@ -439,9 +439,9 @@ impl<'a, O: PagemapOps> Validated<'a, O> {
     /// Where the pages of the range are, in order of address.
     #[inline]
     pub(crate) fn runs(&self) -> impl Iterator<Item = Run> + '_ {
-        // SAFETY: By the type invariant a valid entry names a page that is mapped, or kept by a migration
-        // that will map it unless a notification comes first, which waits for the lock: it does not go
-        // away.
+        // SAFETY: By the type invariant there is an entry for each page, and a valid one names a page that
+        // is mapped, or kept by a migration that will map it unless a notification comes first, which
+        // waits for the lock: it does not go away.
         unsafe { Runs::new(self.owner, self.range, self.pfns) }
     }
 
@@ -458,8 +458,9 @@ impl<'a, O: PagemapOps> Validated<'a, O> {
         });
         // SAFETY: By the type invariant this is mapped there, or kept by a migration that will map
         // it there unless a notification comes first; a run of more than one page is of one mapping,
-        // and such entries of it as follow each other; the table is that of the address space in
-        // which it was found, and each notification invalidates it.
+        // and such entries of it as follow each other; `Mapping` and `Runs` see to it that all are in
+        // the direct map; the table is that of the address space in which it was found, and each
+        // notification invalidates it.
         unsafe { self.state.map(self.range, reserve, chosen) };
     }
 }

@@ -92,8 +92,7 @@ impl<'a> Translation<'a> {
                 // SAFETY: By the type invariants the pages are mapped so in the address space for
                 // `'a`, or kept by a migration that will map them so unless a notification comes
                 // first: whoever takes one away must first invalidate the entry. Their frame numbers
-                // follow each other. Only pages in the direct map become system frames: see `Mapping`,
-                // and `map_exclusive()`.
+                // follow each other, and by the invariant of the table they are in the direct map.
                 Target::System(unsafe { DevicePtr::new(page, self.pages, leave) })
             }
         }
@@ -115,6 +114,7 @@ pub(crate) enum Target<'a> {
 /// Each entry names a page that is mapped at its address in the mirrored address space, or kept by a
 /// migration that will map it there unless a notification comes first. If the entry is writable, so
 /// is, or will be, that mapping; an exclusive one names a page that is mapped for this device alone.
+/// A page that is not in private memory is in the direct map.
 pub(crate) struct PageTable {
     leaves: RBTree<usize, Leaf>,
 }
@@ -233,8 +233,9 @@ impl PageTable {
     ///
     /// What `runs` returns is mapped there now, or kept by a migration that will map it there
     /// unless a notification comes first: of more than one page, the page behind it, in the same memory
-    /// and with the same rights, at the next address, and so on. And each notification calls
-    /// [`invalidate`](Self::invalidate) before anything changes.
+    /// and with the same rights, at the next address, and so on. Those that are not in private memory are
+    /// in the direct map. And each notification calls [`invalidate`](Self::invalidate) before anything
+    /// changes.
     pub(super) unsafe fn map(
         &mut self,
         range: PageRange,
