@@ -26,7 +26,8 @@ enum Batch {
 /// # Invariants
 ///
 /// * `src` and `dst` have as many entries as were collected. Where `src` names a page, it is locked
-///   and referenced by the batch, and unmapped.
+///   and referenced by the batch, and unmapped. Behind an entry of `src` that stands for several pages
+///   those of the others are empty, in both.
 /// * Each entry of `dst` is 0, or names a page that is locked and referenced, and as large as what
 ///   `src` names there.
 /// * While `committed` is `None`, `migrate_vma_pages()` or its twin has not been called: `src` is as the
@@ -92,7 +93,9 @@ impl<'a> Pages<'a> {
     ///
     /// The page of a source stays locked and referenced for as long as `self` lives.
     pub(super) fn offer(&mut self, mut choose: impl FnMut(MigratePfn) -> Option<LockedPage>) {
-        for (&src, dst) in self.src.iter().zip(self.dst.iter_mut()) {
+        let filled = self.src.get(..self.filled()).unwrap_or_default();
+
+        for (&src, dst) in filled.iter().zip(self.dst.iter_mut()) {
             let src = MigratePfn::new(src);
             if !src.migrates() || *dst != 0 {
                 continue;
@@ -110,21 +113,36 @@ impl<'a> Pages<'a> {
         }
     }
 
+    /// How many entries are worth a look: one, if it stands for all pages.
+    fn filled(&self) -> usize {
+        let len = self.src.len();
+
+        match self.src.first() {
+            Some(&src) if MigratePfn::new(src).pages() >= len => 1,
+            _ => len,
+        }
+    }
+
+    /// The sources that are worth a look.
+    fn sources(&self) -> impl Iterator<Item = MigratePfn> + '_ {
+        let filled = self.src.get(..self.filled()).unwrap_or_default();
+
+        filled.iter().map(|&src| MigratePfn::new(src))
+    }
+
     /// The entries that have a target and still take part; after the commit, those that moved. With
     /// the number of each, its source and its target.
     fn taking_part(&self) -> impl Iterator<Item = (usize, MigratePfn, MigratePfn)> + '_ {
-        let entries = self.src.iter().zip(self.dst.iter()).enumerate();
+        let entries = self.sources().zip(self.dst.iter()).enumerate();
 
         entries
-            .map(|(index, (&src, &dst))| (index, MigratePfn::new(src), MigratePfn::new(dst)))
+            .map(|(index, (src, &dst))| (index, src, MigratePfn::new(dst)))
             .filter(|(_, src, dst)| src.migrates() && dst.has_page())
     }
 
     /// How many pages, counted as small ones, still take part.
     fn collected(&self) -> usize {
-        let entries = self.src.iter().map(|&src| MigratePfn::new(src));
-
-        entries
+        self.sources()
             .filter(|src| src.migrates())
             .map(MigratePfn::pages)
             .sum()
@@ -137,9 +155,7 @@ impl<'a> Pages<'a> {
 
     /// How many pages have been collected, huge ones as one.
     pub(super) fn pages(&self) -> usize {
-        let entries = self.src.iter().map(|&src| MigratePfn::new(src));
-
-        entries
+        self.sources()
             .filter(|src| src.migrates() && src.has_page())
             .count()
     }
