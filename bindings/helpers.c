@@ -401,6 +401,21 @@ void dmirror_shim_clear_page(struct page *page)
 	clear_highpage(page);
 }
 
+/* Pages whose frame numbers follow each other; so below. */
+void dmirror_shim_copy_pages(struct page *to, struct page *from,
+			     unsigned long count)
+{
+	BUILD_BUG_ON(!IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP));
+	for (; count; count--)
+		copy_highpage(to++, from++);
+}
+
+void dmirror_shim_clear_pages(struct page *page, unsigned long count)
+{
+	for (; count; count--)
+		clear_highpage(page++);
+}
+
 /*
  * Pages whose frame numbers follow each other, up to the first that cannot be
  * copied, in which the user addresses may end.

@@ -101,6 +101,9 @@ bool dmirror_shim_fatal_signal_pending(void);
 /* linux/highmem.h, linux/uaccess.h */
 void dmirror_shim_copy_page(struct page *to, struct page *from);
 void dmirror_shim_clear_page(struct page *page);
+void dmirror_shim_copy_pages(struct page *to, struct page *from,
+			     unsigned long count);
+void dmirror_shim_clear_pages(struct page *page, unsigned long count);
 unsigned long dmirror_shim_copy_pages_to_user(void __user *to,
 					      struct page *from,
 					      unsigned long count);

@@ -65,8 +65,8 @@ fn fill<T>(
 ///
 /// # Invariants
 ///
-/// `page` is the first of `1 << order` pages of a valid folio, of which one reference is ours, and
-/// which nobody else knows.
+/// `page` is the first of `1 << order` pages of a valid folio of system memory, of which one reference is
+/// ours, and which nobody else knows.
 pub(crate) struct SystemTarget {
     page: NonNull<bindings::page>,
     order: u32,
@@ -137,16 +137,17 @@ impl SystemTarget {
     /// tells mm that they are not to be dropped as clean: the device may have written them, of which mm
     /// has heard nothing.
     pub(crate) fn copy_from(&mut self, part: usize, from: Bytes<'_>) {
-        for (from_part, part) in (0..from.pages).zip(part..self.pages()) {
-            // SAFETY: By the type invariant the folio has that many pages.
-            let page = unsafe { self.page.add(part) };
-            // SAFETY: By the type invariant of `Bytes` there are that many pages.
-            let from = unsafe { from.page.add(from_part) };
-            // SAFETY: Both pages are valid; by the type invariant nobody else accesses the target.
-            unsafe { shims::dmirror_shim_copy_page(page.as_ptr(), from.as_ptr()) };
-            // SAFETY: The page is valid. It is of no file that could be truncated.
-            unsafe { bindings::set_page_dirty(page.as_ptr()) };
-        }
+        let left = self.pages().checked_sub(part).filter(|left| *left > 0);
+        let Some(count) = left.map(|left| from.pages.min(left)) else {
+            return;
+        };
+        // SAFETY: By the type invariant the folio has that many pages.
+        let page = unsafe { self.page.add(part) };
+        // SAFETY: By the type invariants there are so many pages on both sides, one behind the other and
+        // in the direct map, and nobody else accesses the target.
+        unsafe { shims::dmirror_shim_copy_pages(page.as_ptr(), from.page.as_ptr(), count) };
+        // SAFETY: The folio is valid. It is of no file that could be truncated.
+        unsafe { bindings::set_page_dirty(self.page.as_ptr()) };
     }
 
     /// Fills the first small page with the bytes of that of `from`.
@@ -208,32 +209,6 @@ impl<'c> Bytes<'c> {
     }
 }
 
-/// Fills the page `to` with zeroes.
-///
-/// # Safety
-///
-/// The page is valid, and the caller's alone.
-unsafe fn clear(to: NonNull<bindings::page>) {
-    // SAFETY: By the safety requirements.
-    unsafe { shims::dmirror_shim_clear_page(to.as_ptr()) };
-}
-
-/// Fills the page `to` with the bytes of the part of `from` with the number `part`: 0, or less than
-/// [`BLOCK_PAGES`] if it is huge.
-///
-/// # Safety
-///
-/// The page is valid, and the caller's alone.
-unsafe fn copy(to: NonNull<bindings::page>, from: &SourcePage<'_>, part: usize) {
-    if part >= from.pages() {
-        return;
-    }
-    // SAFETY: By the invariant of `from` the folio has that many pages.
-    let page = unsafe { from.as_ptr().add(part) };
-    // SAFETY: Both pages are valid, and one is the caller's alone.
-    unsafe { shims::dmirror_shim_copy_page(to.as_ptr(), page) };
-}
-
 /// A page of kernel memory in which a driver keeps the bytes of a page of its device.
 ///
 /// # Invariants
@@ -277,15 +252,22 @@ impl Contents {
 
     /// Fills the page with zeroes.
     pub(crate) fn clear(&mut self) {
-        // SAFETY: The page is valid, and borrowed exclusively.
-        unsafe { clear(self.0) };
+        // SAFETY: By the type invariant the page is valid; it is borrowed exclusively.
+        unsafe { shims::dmirror_shim_clear_page(self.0.as_ptr()) };
     }
 
     /// Fills the page with the bytes of the part of `from` with the number `part`: 0, or less than
     /// [`BLOCK_PAGES`] if it is huge.
+    #[inline]
     pub(crate) fn copy_from(&mut self, from: &SourcePage<'_>, part: usize) {
-        // SAFETY: The page is valid, and borrowed exclusively.
-        unsafe { copy(self.0, from, part) };
+        if part >= from.pages() {
+            return;
+        }
+        // SAFETY: By the invariant of `from` the folio has that many pages.
+        let page = unsafe { from.as_ptr().add(part) };
+        // SAFETY: By the type invariants both pages are in the direct map, and nobody else accesses ours,
+        // which is borrowed exclusively.
+        unsafe { shims::dmirror_shim_copy_page(self.0.as_ptr(), page) };
     }
 
     /// What is in it.
@@ -331,38 +313,29 @@ impl BlockContents {
         NonNull::new(page).map(Self)
     }
 
-    /// The small page with the number `part` of it.
-    fn page(&self, part: usize) -> Option<NonNull<bindings::page>> {
-        // SAFETY: By the type invariant there are so many.
-        (part < BLOCK_PAGES).then(|| unsafe { self.0.add(part) })
-    }
-
     /// Fills it with zeroes.
     pub(crate) fn clear(&mut self) {
-        for page in (0..BLOCK_PAGES).filter_map(|part| self.page(part)) {
-            // SAFETY: The page is valid, and `self` is borrowed exclusively.
-            unsafe { clear(page) };
-        }
+        // SAFETY: By the type invariant there are so many pages; they are borrowed exclusively.
+        unsafe { shims::dmirror_shim_clear_pages(self.0.as_ptr(), BLOCK_PAGES) };
     }
 
     /// Fills it with the bytes of `from`, a huge page.
     pub(crate) fn copy_from(&mut self, from: &SourcePage<'_>) {
-        for part in 0..BLOCK_PAGES {
-            if let Some(page) = self.page(part) {
-                // SAFETY: The page is valid, and `self` is borrowed exclusively.
-                unsafe { copy(page, from, part) };
-            }
-        }
+        let count = from.pages().min(BLOCK_PAGES);
+        // SAFETY: By the type invariants there are so many pages on both sides, one behind the other and
+        // in the direct map; ours nobody else accesses, as they are borrowed exclusively.
+        unsafe { shims::dmirror_shim_copy_pages(self.0.as_ptr(), from.as_ptr(), count) };
     }
 
     /// What is in the small pages from the number `part` on, below [`BLOCK_PAGES`]: in `pages` of them,
     /// at least one, if there are so many.
     pub(crate) fn bytes(&self, part: usize, pages: usize) -> Option<Bytes<'_>> {
-        let left = BLOCK_PAGES.checked_sub(part)?;
+        let left = BLOCK_PAGES.checked_sub(part).filter(|left| *left > 0)?;
 
         // INVARIANT: By the type invariant; it stays for as long as `self` is borrowed.
-        self.page(part).map(|page| Bytes {
-            page,
+        Some(Bytes {
+            // SAFETY: By the type invariant there are so many.
+            page: unsafe { self.0.add(part) },
             pages: pages.clamp(1, left),
             _contents: PhantomData,
         })
