@@ -65,11 +65,12 @@ impl FreePage {
 /// Bits in one word of a set.
 const WORD: usize = u64::BITS as usize;
 
-/// The free pages of one block: [`BLOCK_PAGES`] pages from a multiple of that number on.
+/// The free pages of one block.
 ///
 /// # Invariants
 ///
-/// The pages whose bits are set in `free`, which are `count`, are in nobody else's hands.
+/// The block has the [`BLOCK_PAGES`] pages from `first` on, a multiple of that number. Those whose bits
+/// are set in `free`, which are `count`, are in nobody else's hands.
 pub(crate) struct FreeBlock {
     pagemap: u32,
     first: u32,
@@ -82,7 +83,7 @@ impl FreeBlock {
     ///
     /// # Safety
     ///
-    /// They exist, and are in nobody else's hands.
+    /// They exist, and are in nobody else's hands. `first` is a multiple of [`BLOCK_PAGES`].
     pub(super) unsafe fn new(pagemap: u32, first: u32, pages: usize) -> Self {
         let mut free = [0; BLOCK_PAGES / WORD];
         for (word, bits) in free.iter_mut().enumerate() {
@@ -148,11 +149,12 @@ impl FreeBlock {
         if page.pagemap != self.pagemap || first >= BLOCK_PAGES {
             return Err(page);
         }
-        // INVARIANT: The page was in the hands of `page`, not in the set, and lies in this block.
-        if page.order == 0 {
-            self.mark(first);
-        } else {
-            (first..first + page.pages()).for_each(|number| self.mark(number));
+        // INVARIANT: What was in the hands of `page` was not in the set, and lies in this block; if it is
+        // as large, it is all of it.
+        match page.pages() {
+            1 => self.mark(first),
+            BLOCK_PAGES => self.free = [u64::MAX; BLOCK_PAGES / WORD],
+            pages => (first..first + pages).for_each(|number| self.mark(number)),
         }
         self.count += page.pages();
         Ok(())
@@ -222,6 +224,10 @@ mod tests {
         assert!(block.take_page().is_none());
         put(&mut block, huge)?;
         assert!(block.is_whole());
+        for number in 0..BLOCK_PAGES {
+            let page = block.take_page().ok_or(EINVAL)?;
+            assert_eq!(page.offset(), BLOCK_PAGES + number);
+        }
         Ok(())
     }
 

@@ -285,7 +285,8 @@ impl<O: PagemapOps> Pagemap<O> {
             }
         }
         let pages = (self.pages - first) as usize;
-        // SAFETY: Each block is handed out once, and no page of it was ever used.
+        // SAFETY: Each block is handed out once, and no page of it was ever used. The numbers go up block
+        // by block.
         Some(unsafe { FreeBlock::new(self.number, first, pages.min(BLOCK_PAGES)) })
     }
 
