@@ -88,7 +88,7 @@ fn bring_home_into<O: PagemapOps>(
         }
         Some(target.into_locked())
     });
-    *outcome += collected.commit().outcome().unwanted(unwanted);
+    *outcome += collected.finish().unwanted(unwanted);
     result
 }
 

@@ -4,7 +4,7 @@
 //!
 //! Three steps, each a type that is consumed by the next: [`Collected`] (the pages are locked and
 //! unmapped, their contents stable) → [`Committed`] (the new pages have taken over) → gone (mapped
-//! again). Dropping either finishes or undoes the rest.
+//! again). Dropping either finishes or undoes the rest. [`Collected::finish`] does the last two at once.
 //!
 //! [`MmapRead::migrate`] collects what is there. What is not there a [`Walk`] faults in and
 //! collects in one go.
@@ -300,6 +300,13 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
             let source = unsafe { source(src, owner) }?;
             choose(src.pages(), source)
         });
+    }
+
+    /// Lets the targets take over from their sources, and maps them. Returns what has become of the
+    /// pages. May sleep.
+    pub(crate) fn finish(mut self) -> Outcome {
+        self.pages.commit();
+        self.pages.outcome()
     }
 
     /// Lets the targets take over from their sources. May sleep.
