@@ -77,6 +77,15 @@ impl Direction {
             Self::Write => Access::Write,
         }
     }
+
+    /// Copies between `pages` and the caller's `buffer`. Returns how many pages. Does not sleep.
+    #[inline]
+    fn transfer(self, pages: DevicePtr<'_>, buffer: UserPtr) -> usize {
+        match self {
+            Self::Read => pages.copy_to_user(buffer),
+            Self::Write => pages.copy_from_user(buffer),
+        }
+    }
 }
 
 /// Why copying stopped.
@@ -239,34 +248,42 @@ pub(crate) fn read_back(
 
 /// Copies pages that the device has found. Returns how many, up to the first for which the buffer is not
 /// there now. Does not sleep.
+// A loop over pages calls it.
+#[inline(always)]
 fn copy_pages(
     found: &Translation<'_>,
     memory: &DeviceMemory,
     direction: Direction,
     buffer: UserPtr,
 ) -> usize {
-    let transfer = |pages: DevicePtr<'_>, buffer| match direction {
-        Direction::Read => pages.copy_to_user(buffer),
-        Direction::Write => pages.copy_from_user(buffer),
-    };
-    let first = match found.target() {
-        Target::System(pages) => return transfer(pages, buffer),
-        Target::Device(index) => index.number(),
-    };
+    match found.target() {
+        Target::System(pages) => direction.transfer(pages, buffer),
+        Target::Device(first) => copy_own(first, found.pages(), memory, direction, buffer),
+    }
+}
+
+/// The same, for `pages` pages of the device's private memory.
+fn copy_own(
+    first: DeviceIndex,
+    pages: usize,
+    memory: &DeviceMemory,
+    direction: Direction,
+    buffer: UserPtr,
+) -> usize {
     let mut done = 0;
 
-    while done < found.pages() {
-        let index = DeviceIndex::new(first + done);
+    while done < pages {
+        let index = DeviceIndex::new(first.number() + done);
         let buffer = buffer.wrapping_byte_add(done * PAGE_SIZE);
-        let lent = memory.with_contents(index, found.pages() - done, |bytes| {
-            (bytes.pages(), transfer(bytes.as_device(), buffer))
+        let lent = memory.with_contents(index, pages - done, |bytes| {
+            (bytes.pages(), direction.transfer(bytes.as_device(), buffer))
         });
-        let Some((pages, copied)) = lent else {
+        let Some((lent, copied)) = lent else {
             break;
         };
 
         done += copied;
-        if copied < pages {
+        if copied < lent {
             break;
         }
     }
