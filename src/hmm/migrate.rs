@@ -244,6 +244,8 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
     /// * The mmap lock is held for as long as the result lives, and `vma` is a VMA of that address
     ///   space.
     /// * `fault_page` is null, or a device-private page that is locked and referenced for `'a`.
+    // Not to copy what it returns, for which a fault of the CPU would pay.
+    #[inline(always)]
     pub(super) unsafe fn setup(
         vma: *mut bindings::vm_area_struct,
         range: PageRange,
