@@ -401,13 +401,23 @@ void dmirror_shim_clear_page(struct page *page)
 	clear_highpage(page);
 }
 
+/* Apart, to spare a single page what a loop needs. */
+static noinline void copy_pages(struct page *to, struct page *from,
+				unsigned long count)
+{
+	for (; count; count--)
+		copy_highpage(to++, from++);
+}
+
 /* Pages whose frame numbers follow each other; so below. */
 void dmirror_shim_copy_pages(struct page *to, struct page *from,
 			     unsigned long count)
 {
 	BUILD_BUG_ON(!IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP));
-	for (; count; count--)
-		copy_highpage(to++, from++);
+	if (count == 1)
+		copy_highpage(to, from);
+	else
+		copy_pages(to, from, count);
 }
 
 void dmirror_shim_clear_pages(struct page *page, unsigned long count)
