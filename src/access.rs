@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The device reads and writes memory, and tells where pages are.
+//! The device reads and writes memory.
 //!
 //! Data go straight between the page and the caller's buffer, with page faults disabled: the
 //! notifier lock is held meanwhile, and a fault on the buffer may need it. If the buffer is not
 //! there, the lock is dropped, the buffer faulted in, and the page copied again.
 
 use crate::{
+    chunk::Chunk,
     device::DeviceMemory,
     fault::Migrator,
     hmm::{
@@ -27,10 +28,7 @@ use crate::{
             Validated, //
         },
         page::DevicePtr,
-        range::{
-            PageRange,
-            BLOCK_PAGES, //
-        },
+        range::PageRange,
         table::{
             Target,
             Translation, //
@@ -41,21 +39,16 @@ use crate::{
         Progress,
         Request, //
     },
-    memory::Chunk,
     mirror::{
         HugePages,
         Space, //
     },
     patience::Patience,
-    uapi::snapshot as bits,
 };
 use kernel::{
     page::PAGE_SIZE,
     prelude::*,
-    uaccess::{
-        UserPtr,
-        UserSlice, //
-    }, //
+    uaccess::UserPtr, //
 };
 
 /// Pages copied in one hold of the notifier lock; what a change of the address space may wait for.
@@ -345,67 +338,6 @@ pub(crate) fn fault_in(
     }
 }
 
-/// Tells where each page of `request` is, one byte a page, without changing anything.
-///
-/// # Errors
-///
-/// Those of [`Active::fault`] for a look; [`EFAULT`] for a bad buffer.
-///
-/// [`Active::fault`]: crate::hmm::notifier::Active::fault
-pub(crate) fn snapshot(
-    active: &mut Space<'_>,
-    memory: &DeviceMemory,
-    request: &Request,
-    progress: &mut Progress,
-) -> Result {
-    match request.range.pages() {
-        ..=4 => snapshot_with::<4, 4>(active, memory, request, progress),
-        5..=16 => snapshot_with::<16, 16>(active, memory, request, progress),
-        17..=64 => snapshot_with::<64, 64>(active, memory, request, progress),
-        _ => snapshot_with::<0, BLOCK_PAGES>(active, memory, request, progress),
-    }
-}
-
-/// The snapshot of a request for up to `FEW` pages, or of blocks of up to `ROOM`: to clear room for
-/// more takes longer than to look at a few.
-// Not inlined, for its room on the stack.
-#[inline(never)]
-fn snapshot_with<const FEW: usize, const ROOM: usize>(
-    active: &mut Space<'_>,
-    memory: &DeviceMemory,
-    request: &Request,
-    progress: &mut Progress,
-) -> Result {
-    let mut few = FewPfns::<FEW>::for_pages();
-    let mut pfns = PfnBuffer::new(request.range.pages(), &mut few)?;
-    let mut bytes = [0; ROOM];
-
-    for block in request.range.blocks() {
-        if killed() {
-            return Err(EINTR);
-        }
-        look(active, memory, block, &mut pfns, |found| {
-            let mut slots = bytes.iter_mut();
-            for run in found.runs() {
-                let byte = snapshot_byte(&run.first);
-                if let Some(slot) = slots.next() {
-                    *slot = byte;
-                }
-                for slot in slots.by_ref().take(run.pages - 1) {
-                    *slot = byte;
-                }
-            }
-        })?;
-
-        let bytes = bytes.get(..block.pages()).ok_or(EINVAL)?;
-        UserSlice::new(request.buffer_at(block.start(), 1), bytes.len())
-            .writer()
-            .write_slice(bytes)?;
-        progress.pages += block.pages();
-    }
-    Ok(())
-}
-
 /// Asks mm where the pages of `range` are, and has it make them present unless this is a mere look.
 /// `None` if others change them meanwhile.
 ///
@@ -456,61 +388,5 @@ pub(crate) fn look<R>(
             return Ok(then(found));
         }
         patience.again()?;
-    }
-}
-
-/// The byte of a snapshot for one page.
-fn snapshot_byte(page: &Mapping) -> u8 {
-    const PMD_ORDER: usize = 9;
-    const PUD_ORDER: usize = 18;
-
-    let Mapping::Page {
-        frame,
-        writable,
-        order,
-        zero,
-    } = *page
-    else {
-        return match page {
-            Mapping::Error => bits::ERROR,
-            _ => bits::NONE,
-        };
-    };
-    let place = match frame {
-        Frame::Device(_) => bits::DEVICE_LOCAL,
-        Frame::Coherent(_) => bits::COHERENT_LOCAL,
-        Frame::Remote(_) => bits::COHERENT_REMOTE,
-        Frame::System(_) if zero => bits::ZERO,
-        Frame::System(_) => 0,
-    };
-    let size = match order {
-        0 => 0,
-        PUD_ORDER.. => bits::PUD,
-        PMD_ORDER.. => bits::PMD,
-        _ => 0,
-    };
-    place | size | if writable { bits::WRITE } else { bits::READ }
-}
-
-#[kunit_tests(dmirror_access)]
-mod tests {
-    use super::*;
-
-    fn device_page(writable: bool, order: usize) -> Mapping {
-        Mapping::Page {
-            frame: Frame::Device(DeviceIndex::new(7)),
-            writable,
-            order,
-            zero: false,
-        }
-    }
-
-    #[test]
-    fn snapshot_bytes_are_those_of_the_c_driver() {
-        assert_eq!(snapshot_byte(&Mapping::Error), 0xff);
-        assert_eq!(snapshot_byte(&Mapping::Absent), 0x00);
-        assert_eq!(snapshot_byte(&device_page(true, 0)), 0x22);
-        assert_eq!(snapshot_byte(&device_page(false, 0)), 0x21);
-        assert_eq!(snapshot_byte(&device_page(true, 9)), 0x26);
     }
 }

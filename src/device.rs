@@ -8,6 +8,10 @@
 
 use crate::{
     capacity::Capacity,
+    chunk::{
+        Chunk,
+        CHUNK_PAGES, //
+    },
     hmm::{
         coherent::CoherentMemory,
         frame::DeviceIndex,
@@ -16,10 +20,8 @@ use crate::{
         pagemap::DeviceOwner, //
     },
     memory::{
-        Chunk,
         PrivateMemory,
-        Spare,
-        CHUNK_PAGES, //
+        Spare, //
     },
     statistics::Statistics, //
 };

@@ -15,6 +15,8 @@ mod bindings;
 #[deny(unsafe_code)]
 mod capacity;
 #[deny(unsafe_code)]
+mod chunk;
+#[deny(unsafe_code)]
 mod coherent;
 #[deny(unsafe_code)]
 mod device;
@@ -39,6 +41,8 @@ mod patience;
 mod pause;
 #[deny(unsafe_code)]
 mod pool;
+#[deny(unsafe_code)]
+mod snapshot;
 #[deny(unsafe_code)]
 mod statistics;
 #[deny(unsafe_code)]

@@ -17,6 +17,7 @@ use crate::{
         fault_in,
         look, //
     },
+    chunk::Chunk,
     device::DeviceMemory,
     hmm::{
         leaf::Reserve,
@@ -32,7 +33,6 @@ use crate::{
         range::PageRange, //
     },
     ioctl::Progress,
-    memory::Chunk,
     mirror::{
         HugePages,
         Space, //

@@ -13,6 +13,7 @@ use crate::{
     },
     homecoming,
     mirror::Mirror,
+    snapshot,
     transfer,
     uapi::{
         self,
@@ -183,7 +184,7 @@ fn run(
         }
         Operation::Read => copy(access::Direction::Read, &mut active, progress),
         Operation::Write => copy(access::Direction::Write, &mut active, progress),
-        Operation::Snapshot => access::snapshot(&mut active, memory, &request()?, progress),
+        Operation::Snapshot => snapshot::snapshot(&mut active, memory, &request()?, progress),
         Operation::Exclusive => exclusive::take(&mut active, memory, &request()?, progress),
         Operation::CheckExclusive => exclusive::check(&mut active, request()?.range),
         Operation::ToDevice => {

@@ -2,69 +2,50 @@
 
 //! The private memory of a device.
 //!
-//! Device-private pages have no memory of their own that a test could use: the bytes are kept in
-//! ordinary kernel pages, one for each device page in use, found by the place of the device page. A
-//! huge page has as many of them as it would have small ones, so that mm may cut it into these: in one
-//! piece, which is cut when the first small page comes back, or where no such memory was at hand, one
-//! by one.
+//! It consists of [chunks](Chunk), which are registered when they are first needed.
 //!
 //! # Lock order
 //!
-//! `grow` comes before everything and is never taken with the mmap lock held. [`Chunk`]'s lock is
-//! the last of all: mm frees pages with a page table lock held, and so nothing is allocated, freed
-//! or waited for under it.
+//! `grow` comes before everything and is never taken with the mmap lock held. The lock of a chunk is
+//! the last of all: see there.
 
 use crate::{
     capacity::Capacity,
+    chunk::{
+        Chunk,
+        Room,
+        CHUNK_PAGES, //
+    },
     hmm::{
         frame::DeviceIndex,
         free::FreePage,
         fresh::{
             BlockContents,
             Bytes,
-            Contents,
-            SystemTarget, //
+            Contents, //
         },
         killable::lock_killable,
-        outcome::Outcome,
         page::LockedPage,
         pagemap::{
             DeviceOwner,
-            Pagemap,
-            PagemapOps, //
-        },
-        range::BLOCK_PAGES, //
+            Pagemap, //
+        }, //
     },
     pool::{
         From,
-        Held,
-        Pool,
-        Whole, //
+        Pool, //
     },
     statistics::Statistics, //
 };
 use kernel::{
     new_mutex,
-    new_spinlock,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
         Arc,
         Mutex,
-        SetOnce,
-        SpinLock, //
+        SetOnce, //
     }, //
 };
-
-/// Pages of one chunk (256 MiB), but for the last.
-pub(crate) const CHUNK_PAGES: usize = 1 << 16;
-
-/// Of how many pages the contents are lent in one hold of a chunk's lock: what whoever frees a page may
-/// wait for, with a page table lock held.
-const MOST_LENT: usize = 4;
 
 /// The most chunks that a device may have (16 GiB).
 const MAX_CHUNKS: usize = 64;
@@ -72,7 +53,7 @@ const MAX_CHUNKS: usize = 64;
 static_assert!(Capacity::MAX.pages() <= MAX_CHUNKS * CHUNK_PAGES);
 static_assert!(MAX_CHUNKS <= u64::BITS as usize);
 
-/// The private memory of one device: chunks, registered when they are first needed.
+/// The private memory of one device.
 #[pin_data]
 pub(crate) struct PrivateMemory {
     owner: DeviceOwner<Chunk>,
@@ -205,9 +186,8 @@ impl PrivateMemory {
         })
     }
 
-    /// Lends the contents of the device page `index`, and of those after it with which it has them in
-    /// one piece, at most `pages` and [`MOST_LENT`] in all, to `access`, which must not sleep. `None` if
-    /// the page is not in use.
+    /// Lends the contents of the device page `index`, and of some of the `pages` pages from it on:
+    /// see [`Chunk::with_contents`]. `None` if the page is not in use.
     pub(crate) fn with_contents<R>(
         &self,
         index: DeviceIndex,
@@ -241,15 +221,10 @@ impl PrivateMemory {
     /// The chunks where [`Pool::take`] finds a page `from` there, or did a moment ago. To pass over the
     /// others costs nothing.
     fn chunks_with_room(&self, from: From) -> impl Iterator<Item = &Pagemap<Chunk>> {
-        let mut numbers = self.room.of(from).load(Relaxed);
-
-        core::iter::from_fn(move || {
-            let number = (numbers != 0).then(|| numbers.trailing_zeros() as usize)?;
-            numbers &= numbers - 1;
-            Some(number)
-        })
         // One that is just being added is not there yet.
-        .filter_map(|number| self.chunks.get(number)?.as_ref().map(|chunk| &**chunk))
+        let chunk = |number| Some(&**self.chunks.get::<usize>(number)?.as_ref()?);
+
+        self.room.numbers(from).filter_map(chunk)
     }
 
     /// Whether `count` pages, at most those of a block, are free.
@@ -296,48 +271,6 @@ impl PrivateMemory {
     }
 }
 
-/// Which chunks have room, a bit for each: hints, true when the lock of a chunk was held last.
-struct Room {
-    /// Chunks from which a page can be had without breaking up a whole block.
-    rests: Atomic<u64>,
-    /// Chunks with a whole block.
-    wholes: Atomic<u64>,
-}
-
-impl Room {
-    /// None has.
-    fn new() -> Self {
-        Self {
-            rests: Atomic::new(0),
-            wholes: Atomic::new(0),
-        }
-    }
-
-    /// The chunks where a page can be taken `from` there. Of [`From::Any`], those with a whole block:
-    /// what has a rest is found by [`From::Rest`].
-    fn of(&self, from: From) -> &Atomic<u64> {
-        match from {
-            From::Rest => &self.rests,
-            From::Any => &self.wholes,
-        }
-    }
-
-    /// The chunk `number` has such room now, or not. Call with its lock held.
-    #[cold]
-    fn set(&self, from: From, number: usize, has: bool) {
-        let (chunks, bit) = (self.of(from), 1 << number);
-        let mut before = chunks.load(Relaxed);
-
-        while let Err(now) = chunks.cmpxchg(
-            before,
-            if has { before | bit } else { before & !bit },
-            Relaxed,
-        ) {
-            before = now;
-        }
-    }
-}
-
 /// A block that is set aside for a huge page, and free again if none is made.
 pub(crate) struct Spare<'m> {
     chunk: &'m Pagemap<Chunk>,
@@ -349,9 +282,7 @@ impl Spare<'_> {
     pub(crate) fn store_whole(mut self, contents: BlockContents) -> Option<LockedPage> {
         let page = self.page.take()?;
 
-        let mut pages = self.chunk.ops().pages.lock();
-        pages.fill_whole(page.offset(), contents);
-        drop(pages);
+        self.chunk.ops().fill_whole(&page, contents);
         self.chunk.lock_page(page).ok()
     }
 
@@ -362,14 +293,8 @@ impl Spare<'_> {
             return None;
         }
         let page = self.page.take()?;
-        let mut pages = self.chunk.ops().pages.lock();
 
-        for number in (page.offset()..page.offset() + page.pages()).rev() {
-            if let Some(contents) = contents.pop() {
-                pages.fill(number, contents);
-            }
-        }
-        drop(pages);
+        self.chunk.ops().fill(&page, contents);
         self.chunk.lock_page(page).ok()
     }
 }
@@ -379,126 +304,5 @@ impl Drop for Spare<'_> {
         if let Some(page) = self.page.take() {
             self.chunk.ops().change(|pages| pages.put(page));
         }
-    }
-}
-
-impl Whole for BlockContents {
-    type Part = Contents;
-
-    fn cut(self) -> impl Iterator<Item = Contents> {
-        Self::cut(self)
-    }
-}
-
-/// A range of the device's memory: its free pages, and the contents of the others.
-#[pin_data]
-pub(crate) struct Chunk {
-    number: usize,
-    #[pin]
-    pages: SpinLock<Pool<BlockContents>>,
-    room: Arc<Room>,
-    statistics: Arc<Statistics>,
-}
-
-impl Chunk {
-    fn new(
-        number: usize,
-        pages: usize,
-        room: Arc<Room>,
-        statistics: Arc<Statistics>,
-    ) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            number,
-            pages <- {
-                let pool = Pool::new(pages)?;
-                new_spinlock!(pool, "Chunk::pages")
-            },
-            room,
-            statistics,
-        })
-    }
-
-    /// Has `change` take pages, or put some back, and tells if others may look here for them. Must not
-    /// sleep, nor free what it takes out.
-    fn change<R>(&self, change: impl FnOnce(&mut Pool<BlockContents>) -> R) -> R {
-        let mut pages = self.pages.lock();
-        let (rest, whole) = (pages.has_rest(), pages.has_whole());
-        let result = change(&mut pages);
-
-        for (from, before, now) in [
-            (From::Rest, rest, pages.has_rest()),
-            (From::Any, whole, pages.has_whole()),
-        ] {
-            if before != now {
-                self.room.set(from, self.number, now);
-            }
-        }
-        result
-    }
-
-    fn free_pages(&self) -> usize {
-        self.pages.lock().free_pages()
-    }
-
-    fn with_contents<R>(
-        &self,
-        index: DeviceIndex,
-        pages: usize,
-        access: impl FnOnce(Bytes<'_>) -> R,
-    ) -> Option<R> {
-        let pool = self.pages.lock();
-        let bytes = match pool.get(index.number() % CHUNK_PAGES)? {
-            Held::Part(contents) => contents.bytes(),
-            Held::OfWhole(contents, part) => contents.bytes(part, pages.min(MOST_LENT))?,
-        };
-        Some(access(bytes))
-    }
-}
-
-impl PagemapOps for Chunk {
-    fn free(&self, page: FreePage) {
-        let last = page.offset() + page.pages() - 1;
-
-        // Nothing is freed under the lock.
-        if page.pages() == BLOCK_PAGES {
-            let whole = self.pages.lock().clear_whole(page.offset());
-            if let Some(contents) = whole {
-                self.change(|pages| pages.put(page));
-                drop(contents);
-                return;
-            }
-        }
-        for number in page.offset()..last {
-            let contents = self.pages.lock().clear(number);
-            drop(contents);
-        }
-        let contents = self.change(|pages| {
-            let contents = pages.clear(last);
-            pages.put(page);
-            contents
-        });
-        drop(contents);
-    }
-
-    fn copy_to_system(&self, page: DeviceIndex, target: &mut SystemTarget) -> Result {
-        self.statistics.pause.wait();
-        let mut part = 0;
-
-        while part < target.pages() {
-            let page = DeviceIndex::new(page.number() + part);
-
-            part += self
-                .with_contents(page, target.pages() - part, |bytes| {
-                    target.copy_from(part, bytes);
-                    bytes.pages()
-                })
-                .ok_or(EIO)?;
-        }
-        Ok(())
-    }
-
-    fn served_fault(&self, outcome: Outcome) {
-        self.statistics.cpu_faults.add(1);
-        self.statistics.to_system.add(outcome);
     }
 }

@@ -3,6 +3,7 @@
 //! The mirror of one process: what an open file of the device is.
 
 use crate::{
+    chunk::Chunk,
     device::DeviceMemory,
     hmm::{
         minor::MinorDevice,
@@ -12,8 +13,7 @@ use crate::{
             IntervalNotifier, //
         }, //
     },
-    ioctl,
-    memory::Chunk,
+    ioctl, //
 };
 use kernel::{
     mm::virt::VmaNew,

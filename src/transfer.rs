@@ -7,6 +7,7 @@ use crate::{
         look,
         read_back, //
     },
+    chunk::Chunk,
     device::DeviceMemory,
     hmm::{
         fresh::{
@@ -35,10 +36,7 @@ use crate::{
         Progress,
         Request, //
     },
-    memory::{
-        Chunk,
-        Spare, //
-    },
+    memory::Spare,
     mirror::{
         HugePages,
         Space, //

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A chunk of a device's private memory.
+//!
+//! Device-private pages have no memory of their own that a test could use: the bytes are kept in
+//! ordinary kernel pages, one for each device page in use, found by the place of the device page. A
+//! huge page has as many of them as it would have small ones, so that mm may cut it into these: in one
+//! piece, which is cut when the first small page comes back, or where no such memory was at hand, one
+//! by one.
+//!
+//! # Lock order
+//!
+//! The lock of a chunk is the last of all: mm frees pages with a page table lock held, and so nothing
+//! is allocated, freed or waited for under it.
+
+use crate::{
+    hmm::{
+        frame::DeviceIndex,
+        free::FreePage,
+        fresh::{
+            BlockContents,
+            Bytes,
+            Contents,
+            SystemTarget, //
+        },
+        outcome::Outcome,
+        pagemap::PagemapOps,
+        range::BLOCK_PAGES, //
+    },
+    pool::{
+        From,
+        Held,
+        Pool,
+        Whole, //
+    },
+    statistics::Statistics, //
+};
+use kernel::{
+    new_spinlock,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        SpinLock, //
+    }, //
+};
+
+/// Pages of one chunk (256 MiB), but for the last.
+pub(crate) const CHUNK_PAGES: usize = 1 << 16;
+
+/// Of how many pages the contents are lent in one hold of a chunk's lock: what whoever frees a page may
+/// wait for, with a page table lock held.
+const MOST_LENT: usize = 4;
+
+/// Which chunks have room, a bit for each: hints, true when the lock of a chunk was held last.
+pub(crate) struct Room {
+    /// Chunks from which a page can be had without breaking up a whole block.
+    rests: Atomic<u64>,
+    /// Chunks with a whole block.
+    wholes: Atomic<u64>,
+}
+
+impl Room {
+    /// None has.
+    pub(crate) fn new() -> Self {
+        Self {
+            rests: Atomic::new(0),
+            wholes: Atomic::new(0),
+        }
+    }
+
+    /// The numbers of the chunks where [`Pool::take`] finds a page `from` there, or did a moment ago. Of
+    /// [`From::Any`], those with a whole block: what has a rest is found by [`From::Rest`].
+    pub(crate) fn numbers(&self, from: From) -> impl Iterator<Item = usize> {
+        let mut numbers = self.of(from).load(Relaxed);
+
+        core::iter::from_fn(move || {
+            let number = (numbers != 0).then(|| numbers.trailing_zeros() as usize)?;
+            numbers &= numbers - 1;
+            Some(number)
+        })
+    }
+
+    fn of(&self, from: From) -> &Atomic<u64> {
+        match from {
+            From::Rest => &self.rests,
+            From::Any => &self.wholes,
+        }
+    }
+
+    /// The chunk `number` has such room now, or not. Call with its lock held.
+    #[cold]
+    fn set(&self, from: From, number: usize, has: bool) {
+        let (chunks, bit) = (self.of(from), 1 << number);
+        let mut before = chunks.load(Relaxed);
+
+        while let Err(now) = chunks.cmpxchg(
+            before,
+            if has { before | bit } else { before & !bit },
+            Relaxed,
+        ) {
+            before = now;
+        }
+    }
+}
+
+impl Whole for BlockContents {
+    type Part = Contents;
+
+    fn cut(self) -> impl Iterator<Item = Contents> {
+        Self::cut(self)
+    }
+}
+
+/// A range of the device's memory: its free pages, and the contents of the others.
+#[pin_data]
+pub(crate) struct Chunk {
+    number: usize,
+    #[pin]
+    pages: SpinLock<Pool<BlockContents>>,
+    room: Arc<Room>,
+    statistics: Arc<Statistics>,
+}
+
+impl Chunk {
+    /// The chunk `number` of a device, of `pages` pages, none of which are there yet. It tells `room`
+    /// what it has. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new(
+        number: usize,
+        pages: usize,
+        room: Arc<Room>,
+        statistics: Arc<Statistics>,
+    ) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            number,
+            pages <- {
+                let pool = Pool::new(pages)?;
+                new_spinlock!(pool, "Chunk::pages")
+            },
+            room,
+            statistics,
+        })
+    }
+
+    /// Has `change` take pages, or put some back, and tells if others may look here for them. Must not
+    /// sleep, nor free what it takes out.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Pool<BlockContents>) -> R) -> R {
+        let mut pages = self.pages.lock();
+        let (rest, whole) = (pages.has_rest(), pages.has_whole());
+        let result = change(&mut pages);
+
+        for (from, before, now) in [
+            (From::Rest, rest, pages.has_rest()),
+            (From::Any, whole, pages.has_whole()),
+        ] {
+            if before != now {
+                self.room.set(from, self.number, now);
+            }
+        }
+        result
+    }
+
+    /// How many pages of 4 KiB are free. It may be out of date at once.
+    pub(crate) fn free_pages(&self) -> usize {
+        self.pages.lock().free_pages()
+    }
+
+    /// Gives `contents` to all pages of `block`, a whole one that was taken.
+    pub(crate) fn fill_whole(&self, block: &FreePage, contents: BlockContents) {
+        self.pages.lock().fill_whole(block.offset(), contents);
+    }
+
+    /// Gives contents to each page of `block`, which was taken: from the end of `contents`, which has
+    /// enough.
+    pub(crate) fn fill(&self, block: &FreePage, contents: &mut KVec<Contents>) {
+        let mut pages = self.pages.lock();
+
+        for number in (block.offset()..block.offset() + block.pages()).rev() {
+            if let Some(contents) = contents.pop() {
+                pages.fill(number, contents);
+            }
+        }
+    }
+
+    /// Lends the contents of the page `index` of the device, and of those after it with which it has
+    /// them in one piece, at most `pages` and [`MOST_LENT`] in all, to `access`, which must not sleep.
+    /// `None` if the page is not in use.
+    pub(crate) fn with_contents<R>(
+        &self,
+        index: DeviceIndex,
+        pages: usize,
+        access: impl FnOnce(Bytes<'_>) -> R,
+    ) -> Option<R> {
+        let pool = self.pages.lock();
+        let bytes = match pool.get(index.number() % CHUNK_PAGES)? {
+            Held::Part(contents) => contents.bytes(),
+            Held::OfWhole(contents, part) => contents.bytes(part, pages.min(MOST_LENT))?,
+        };
+        Some(access(bytes))
+    }
+}
+
+impl PagemapOps for Chunk {
+    fn free(&self, page: FreePage) {
+        let last = page.offset() + page.pages() - 1;
+
+        // Nothing is freed under the lock.
+        if page.pages() == BLOCK_PAGES {
+            let whole = self.pages.lock().clear_whole(page.offset());
+            if let Some(contents) = whole {
+                self.change(|pages| pages.put(page));
+                drop(contents);
+                return;
+            }
+        }
+        for number in page.offset()..last {
+            let contents = self.pages.lock().clear(number);
+            drop(contents);
+        }
+        let contents = self.change(|pages| {
+            let contents = pages.clear(last);
+            pages.put(page);
+            contents
+        });
+        drop(contents);
+    }
+
+    fn copy_to_system(&self, page: DeviceIndex, target: &mut SystemTarget) -> Result {
+        self.statistics.pause.wait();
+        let mut part = 0;
+
+        while part < target.pages() {
+            let page = DeviceIndex::new(page.number() + part);
+
+            part += self
+                .with_contents(page, target.pages() - part, |bytes| {
+                    target.copy_from(part, bytes);
+                    bytes.pages()
+                })
+                .ok_or(EIO)?;
+        }
+        Ok(())
+    }
+
+    fn served_fault(&self, outcome: Outcome) {
+        self.statistics.cpu_faults.add(1);
+        self.statistics.to_system.add(outcome);
+    }
+}
