@@ -15,14 +15,14 @@
 
 use crate::{
     hmm::{
-        frame::DeviceIndex,
-        free::FreePage,
-        fresh::{
+        contents::{
             BlockContents,
             Bytes,
-            Contents,
-            SystemTarget, //
+            Contents, //
         },
+        frame::DeviceIndex,
+        free::FreePage,
+        fresh::SystemTarget,
         outcome::Outcome,
         pagemap::PagemapOps,
         range::BLOCK_PAGES, //

@@ -14,8 +14,8 @@ use crate::{
     },
     hmm::{
         coherent::CoherentMemory,
+        contents::Bytes,
         frame::DeviceIndex,
-        fresh::Bytes,
         migrate::Select,
         pagemap::DeviceOwner, //
     },

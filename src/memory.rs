@@ -17,13 +17,13 @@ use crate::{
         CHUNK_PAGES, //
     },
     hmm::{
-        frame::DeviceIndex,
-        free::FreePage,
-        fresh::{
+        contents::{
             BlockContents,
             Bytes,
             Contents, //
         },
+        frame::DeviceIndex,
+        free::FreePage,
         killable::lock_killable,
         page::LockedPage,
         pagemap::{

@@ -10,7 +10,7 @@ use crate::{
     chunk::Chunk,
     device::DeviceMemory,
     hmm::{
-        fresh::{
+        contents::{
             BlockContents,
             Contents, //
         },

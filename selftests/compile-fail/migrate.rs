@@ -3,7 +3,7 @@
 //! Misuse of a migration: `Collected`, `Committed`, and the pages that go into it.
 
 use crate::hmm::{
-    fresh::Contents,
+    contents::Contents,
     migrate::{
         Collected,
         MigrateBuffer,

@@ -81,6 +81,7 @@
 
 mod batch;
 pub(crate) mod coherent;
+pub(crate) mod contents;
 mod evict;
 pub(crate) mod exclusive;
 pub(crate) mod frame;
