@@ -11,6 +11,7 @@ use crate::{
     device::DeviceMemory,
     fault::Migrator,
     hmm::{
+        answer::Validated,
         frame::{
             DeviceIndex,
             Frame, //
@@ -23,10 +24,7 @@ use crate::{
             PfnBuffer, //
         },
         mm::killed,
-        notifier::{
-            Locked,
-            Validated, //
-        },
+        notifier::Locked,
         page::DevicePtr,
         range::PageRange,
         table::{

@@ -20,6 +20,7 @@ use crate::{
     chunk::Chunk,
     device::DeviceMemory,
     hmm::{
+        answer::Validated,
         leaf::Reserve,
         mapping::{
             Access,
@@ -29,7 +30,6 @@ use crate::{
         },
         migrate::MigrateBuffer,
         mm::killed,
-        notifier::Validated,
         range::PageRange, //
     },
     ioctl::Progress,

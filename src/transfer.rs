@@ -10,6 +10,7 @@ use crate::{
     chunk::Chunk,
     device::DeviceMemory,
     hmm::{
+        answer::Validated,
         contents::{
             BlockContents,
             Contents, //
@@ -25,7 +26,6 @@ use crate::{
             Source, //
         },
         mm::killed,
-        notifier::Validated,
         page::LockedPage,
         range::{
             PageRange,

@@ -4,6 +4,10 @@
 //! `Translation`.
 
 use crate::hmm::{
+    answer::{
+        Faulted,
+        Validated, //
+    },
     leaf::Reserve,
     mapping::{
         Access,
@@ -12,9 +16,7 @@ use crate::hmm::{
     },
     notifier::{
         Active,
-        Faulted,
-        IntervalNotifier,
-        Validated, //
+        IntervalNotifier, //
     },
     pagemap::PagemapOps,
     range::PageRange,

@@ -4,15 +4,13 @@
 //! of the folder, in a driver.
 
 use crate::hmm::{
+    answer::Validated,
     migrate::{
         Collected,
         Committed, //
     },
     mm::MmapRead,
-    notifier::{
-        Locked,
-        Validated, //
-    },
+    notifier::Locked,
     page::{
         DevicePtr,
         LockedPage, //

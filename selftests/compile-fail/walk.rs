@@ -3,16 +3,14 @@
 //! Misuse of a walk that faults and migrates: `Walk`, `Batch`.
 
 use crate::hmm::{
+    answer::Validated,
     leaf::Reserve,
     mapping::{
         Access,
         PfnBuffer, //
     },
     migrate::MigrateBuffer,
-    notifier::{
-        Active,
-        Validated, //
-    },
+    notifier::Active,
     pagemap::PagemapOps,
     range::PageRange,
     walk::Walk,

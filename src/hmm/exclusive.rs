@@ -27,13 +27,13 @@
 //! C: `make_device_exclusive()` in `mm/rmap.c`.
 
 use super::{
+    answer::Retry,
     frame::Pfn,
     leaf::Reserve,
     mm::MmapRead,
     notifier::{
         Active,
-        IntervalNotifier,
-        Retry, //
+        IntervalNotifier, //
     },
     page::LockedPage,
     pagemap::PagemapOps, //

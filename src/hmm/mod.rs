@@ -57,11 +57,11 @@
 //!
 //! [`IntervalNotifier`]: notifier::IntervalNotifier
 //! [`Active::fault`]: notifier::Active::fault
-//! [`Faulted`]: notifier::Faulted
-//! [`Faulted::validate`]: notifier::Faulted::validate
-//! [`Validated`]: notifier::Validated
-//! [`Validated::publish`]: notifier::Validated::publish
-//! [`Retry`]: notifier::Retry
+//! [`Faulted`]: answer::Faulted
+//! [`Faulted::validate`]: answer::Faulted::validate
+//! [`Validated`]: answer::Validated
+//! [`Validated::publish`]: answer::Validated::publish
+//! [`Retry`]: answer::Retry
 //! [`Pagemap`]: pagemap::Pagemap
 //! [`CoherentMemory`]: coherent::CoherentMemory
 //! [`MmapRead::migrate`]: mm::MmapRead::migrate
@@ -79,6 +79,7 @@
 //! [`ExclusiveSection::make`]: exclusive::ExclusiveSection::make
 //! [`ExclusivePage::enter`]: exclusive::ExclusivePage::enter
 
+pub(crate) mod answer;
 mod batch;
 pub(crate) mod coherent;
 pub(crate) mod contents;

@@ -23,6 +23,7 @@
 //! [`Walk`]: super::walk::Walk
 
 use super::{
+    answer::Validated,
     frame::HmmPfn,
     mapping::PfnBuffer,
     migrate::{
@@ -38,8 +39,7 @@ use super::{
     },
     notifier::{
         Active,
-        IntervalNotifier,
-        Validated, //
+        IntervalNotifier, //
     },
     outcome::Outcome,
     page::LockedPage,
