@@ -409,7 +409,7 @@ static noinline void copy_pages(struct page *to, struct page *from,
 		copy_highpage(to++, from++);
 }
 
-/* Pages whose frame numbers follow each other; so below. */
+/* Pages whose frame numbers follow each other. */
 void dmirror_shim_copy_pages(struct page *to, struct page *from,
 			     unsigned long count)
 {
@@ -422,6 +422,7 @@ void dmirror_shim_copy_pages(struct page *to, struct page *from,
 
 void dmirror_shim_clear_pages(struct page *page, unsigned long count)
 {
+	BUILD_BUG_ON(!IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP));
 	for (; count; count--)
 		clear_highpage(page++);
 }

@@ -5,6 +5,11 @@
 //! Data go straight between the page and the caller's buffer, with page faults disabled: the
 //! notifier lock is held meanwhile, and a fault on the buffer may need it. If the buffer is not
 //! there, the lock is dropped, the buffer faulted in, and the page copied again.
+//!
+//! # Lock order
+//!
+//! The notifier lock, then that of a chunk, for its contents. Nothing is waited for with either held:
+//! see [`notifier`](crate::hmm::notifier).
 
 use crate::{
     chunk::Chunk,

@@ -7,7 +7,7 @@
 //! # Lock order
 //!
 //! `grow` comes before everything and is never taken with the mmap lock held. The lock of a chunk is
-//! the last of all: see there.
+//! the last of all: see [`chunk`](crate::chunk).
 
 use crate::{
     capacity::Capacity,

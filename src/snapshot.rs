@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The device tells where pages are.
+//!
+//! # Lock order
+//!
+//! The notifier lock is held while the answers for a block are turned into bytes, and released before
+//! these are copied to the caller.
 
 use crate::{
     access::look,

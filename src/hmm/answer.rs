@@ -5,6 +5,10 @@
 //! A walk answers without the notifier lock: [`Faulted`]. With the lock, and if no notification has
 //! come since it began, the answer is [`Validated`], and may be entered into the page table.
 //!
+//! # Lock order
+//!
+//! To validate takes the notifier lock, and the answer holds it: see [`notifier`](super::notifier).
+//!
 //! C header: [`include/linux/hmm.h`](srctree/include/linux/hmm.h)
 
 use super::{

@@ -26,8 +26,7 @@ enum Batch {
 /// # Invariants
 ///
 /// * `src` and `dst` have as many entries as were collected. Where `src` names a page, it is locked
-///   and referenced by the batch, and unmapped. Behind an entry of `src` that stands for several pages
-///   those of the others are empty, in both.
+///   and referenced by the batch, and unmapped.
 /// * Each entry of `dst` is 0, or names a page that is locked and referenced, and as large as what
 ///   `src` names there.
 /// * While `committed` is `None`, `migrate_vma_pages()` or its twin has not been called: `src` is as the
@@ -113,7 +112,8 @@ impl<'a> Pages<'a> {
         }
     }
 
-    /// How many entries are worth a look: one, if it stands for all pages.
+    /// How many entries are worth a look: one, if it stands for all pages. The others are empty then;
+    /// but for a huge page that is just being cut, on its way out of a device, which is left for later.
     fn filled(&self) -> usize {
         let len = self.src.len();
 

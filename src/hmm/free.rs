@@ -173,7 +173,8 @@ impl FreeBlock {
 impl FreeBlock {
     /// The block with this number, of a pagemap that does not exist.
     pub(crate) fn of_nothing(number: u32, pages: usize) -> Self {
-        // SAFETY: No pagemap has this number, and so none makes use of the pages.
+        // SAFETY: No pagemap has this number, and so none makes use of the pages. By the shift the first
+        // is one of a block.
         unsafe { Self::new(u32::MAX, number << BLOCK_ORDER, pages) }
     }
 }

@@ -23,7 +23,7 @@
 //! holds a page that has gone.
 //!
 //! *Migrate*: [`MmapRead::migrate`] (collect, unmap) → [`Collected::offer`] (allocate, copy) →
-//! [`Collected::commit`] → drop. The page table of the device is not touched: it loses the entries
+//! [`Collected::commit`] → drop, or the last two in one, [`Collected::finish`]. The page table of the device is not touched: it loses the entries
 //! through the notifier like everyone else's, and is filled again by the first protocol. Writing it
 //! from here is how a driver gets stale entries: a `MADV_DONTNEED`, which needs no more than the
 //! mmap lock for reading, may already have removed the page.
@@ -68,6 +68,7 @@
 //! [`Collected`]: migrate::Collected
 //! [`Collected::offer`]: migrate::Collected::offer
 //! [`Collected::commit`]: migrate::Collected::commit
+//! [`Collected::finish`]: migrate::Collected::finish
 //! [`Committed`]: migrate::Committed
 //! [`Walk`]: walk::Walk
 //! [`Active::walk`]: notifier::Active::walk
