@@ -428,25 +428,62 @@ void dmirror_shim_clear_pages(struct page *page, unsigned long count)
 }
 
 /*
- * Pages whose frame numbers follow each other, up to the first that cannot be
- * copied, in which the user addresses may end.
+ * Kernel memory, in one piece. What is copied in part does not count, as where the
+ * user addresses end; before that end there may be room for no more than a page.
  */
 unsigned long dmirror_shim_copy_pages_to_user(void __user *to,
 					      struct page *from,
 					      unsigned long count)
 {
-	unsigned long done, left;
+	unsigned long size = count << PAGE_SHIFT, left;
 
 	BUILD_BUG_ON(!IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP));
+	if (!access_ok(to, size))
+		size = PAGE_SIZE;
+	if (!access_ok(to, size))
+		return 0;
 	pagefault_disable();
-	for (done = 0; done < count; done++, from++, to += PAGE_SIZE) {
-		void *addr;
+	left = __copy_to_user_inatomic(to, page_address(from), size);
+	pagefault_enable();
+	return (size - left) >> PAGE_SHIFT;
+}
+
+unsigned long dmirror_shim_copy_pages_from_user(struct page *to,
+						const void __user *from,
+						unsigned long count)
+{
+	unsigned long size = count << PAGE_SHIFT, left;
+
+	BUILD_BUG_ON(!IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP));
+	if (!access_ok(from, size))
+		size = PAGE_SIZE;
+	if (!access_ok(from, size))
+		return 0;
+	pagefault_disable();
+	left = __copy_from_user_inatomic(page_address(to), from, size);
+	pagefault_enable();
+	return (size - left) >> PAGE_SHIFT;
+}
+
+/*
+ * The pages at these physical addresses, in the lowest bits of which anything may
+ * be, up to the first that cannot be copied as a whole.
+ */
+unsigned long dmirror_shim_copy_frames_to_user(void __user *to,
+					       const u64 *frames,
+					       unsigned long count)
+{
+	unsigned long done, left;
+
+	pagefault_disable();
+	for (done = 0; done < count; done++, to += PAGE_SIZE) {
+		void *from;
 
 		if (!access_ok(to, PAGE_SIZE))
 			break;
-		addr = kmap_local_page(from);
-		left = __copy_to_user_inatomic(to, addr, PAGE_SIZE);
-		kunmap_local(addr);
+		from = kmap_local_pfn(PHYS_PFN(frames[done]));
+		left = __copy_to_user_inatomic(to, from, PAGE_SIZE);
+		kunmap_local(from);
 		if (left)
 			break;
 	}
@@ -454,22 +491,24 @@ unsigned long dmirror_shim_copy_pages_to_user(void __user *to,
 	return done;
 }
 
-unsigned long dmirror_shim_copy_pages_from_user(struct page *to,
-						const void __user *from,
-						unsigned long count)
+unsigned long dmirror_shim_copy_frames_from_user(const u64 *frames,
+						 const void __user *from,
+						 unsigned long count)
 {
 	unsigned long done, left;
 
-	BUILD_BUG_ON(!IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP));
 	pagefault_disable();
-	for (done = 0; done < count; done++, to++, from += PAGE_SIZE) {
-		void *addr;
+	for (done = 0; done < count; done++, from += PAGE_SIZE) {
+		struct page *page = pfn_to_page(PHYS_PFN(frames[done]));
+		void *to;
 
 		if (!access_ok(from, PAGE_SIZE))
 			break;
-		addr = kmap_local_page(to);
-		left = __copy_from_user_inatomic(addr, from, PAGE_SIZE);
-		kunmap_local(addr);
+		to = kmap_local_page(page);
+		left = __copy_from_user_inatomic(to, from, PAGE_SIZE);
+		kunmap_local(to);
+		/* Also if only a part of it has been written. */
+		set_page_dirty(page);
 		if (left)
 			break;
 	}

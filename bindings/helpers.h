@@ -110,5 +110,11 @@ unsigned long dmirror_shim_copy_pages_to_user(void __user *to,
 unsigned long dmirror_shim_copy_pages_from_user(struct page *to,
 						const void __user *from,
 						unsigned long count);
+unsigned long dmirror_shim_copy_frames_to_user(void __user *to,
+					       const u64 *frames,
+					       unsigned long count);
+unsigned long dmirror_shim_copy_frames_from_user(const u64 *frames,
+						 const void __user *from,
+						 unsigned long count);
 
 #endif /* DMIRROR_HELPERS_H */

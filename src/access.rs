@@ -30,7 +30,6 @@ use crate::{
         },
         mm::killed,
         notifier::Locked,
-        page::DevicePtr,
         range::PageRange,
         table::{
             Target,
@@ -71,15 +70,6 @@ impl Direction {
         match self {
             Self::Read => Access::Read,
             Self::Write => Access::Write,
-        }
-    }
-
-    /// Copies between `pages` and the caller's `buffer`. Returns how many pages. Does not sleep.
-    #[inline]
-    fn transfer(self, pages: DevicePtr<'_>, buffer: UserPtr) -> usize {
-        match self {
-            Self::Read => pages.copy_to_user(buffer),
-            Self::Write => pages.copy_from_user(buffer),
         }
     }
 }
@@ -253,7 +243,10 @@ fn copy_pages(
     buffer: UserPtr,
 ) -> usize {
     match found.target() {
-        Target::System(pages) => direction.transfer(pages, buffer),
+        Target::System(pages) => match direction {
+            Direction::Read => pages.copy_to_user(buffer),
+            Direction::Write => pages.copy_from_user(buffer),
+        },
         Target::Device(first) => copy_own(first, found.pages(), memory, direction, buffer),
     }
 }
@@ -272,7 +265,11 @@ fn copy_own(
         let index = DeviceIndex::new(first.number() + done);
         let buffer = buffer.wrapping_byte_add(done * PAGE_SIZE);
         let lent = memory.with_contents(index, pages - done, |bytes| {
-            (bytes.pages(), direction.transfer(bytes.as_device(), buffer))
+            let copied = match direction {
+                Direction::Read => bytes.copy_to_user(buffer),
+                Direction::Write => bytes.copy_from_user(buffer),
+            };
+            (bytes.pages(), copied)
         });
         let Some((lent, copied)) = lent else {
             break;

@@ -7,11 +7,7 @@
 
 use super::{
     fresh::fill,
-    page::{
-        DevicePtr,
-        Leave,
-        SourcePage, //
-    },
+    page::SourcePage,
     range::{
         BLOCK_ORDER,
         BLOCK_PAGES, //
@@ -24,7 +20,8 @@ use core::{
 };
 use kernel::{
     bindings,
-    prelude::*, //
+    prelude::*,
+    uaccess::UserPtr, //
 };
 
 /// The bytes of some small pages of a device that follow each other, in the kernel's memory.
@@ -54,11 +51,32 @@ impl<'c> Bytes<'c> {
         self.page.as_ptr()
     }
 
-    /// The pages, for accesses of the device.
-    pub(crate) fn as_device(self) -> DevicePtr<'c> {
-        // SAFETY: By the type invariant they are kernel memory of the driver's own, valid for `'c`, and
-        // their bytes are accessed by C functions only.
-        unsafe { DevicePtr::new(self.page, self.pages, Leave::Own) }
+    /// Copies the pages to the user address `to` without faulting. Does not sleep.
+    ///
+    /// Returns how many, up to the first of which not all could be copied, as `to` is not mapped
+    /// writable in the current process now; part of that one may have been written. Where user addresses
+    /// end, fewer may be copied than could be.
+    pub(crate) fn copy_to_user(self, to: UserPtr) -> usize {
+        // SAFETY: By the type invariant there are so many pages of kernel memory, one behind the other; a
+        // bad user address is told.
+        unsafe {
+            shims::dmirror_shim_copy_pages_to_user(to.as_mut_ptr(), self.as_ptr(), self.pages)
+        }
+    }
+
+    /// Fills the pages from the user address `from` without faulting. Does not sleep.
+    ///
+    /// Returns how many, as [`copy_to_user`](Self::copy_to_user) does, if `from` is not mapped.
+    pub(crate) fn copy_from_user(self, from: UserPtr) -> usize {
+        // SAFETY: By the type invariant there are so many pages of kernel memory, one behind the other,
+        // which only C functions access; a bad user address is told.
+        unsafe {
+            shims::dmirror_shim_copy_pages_from_user(
+                self.as_ptr(),
+                from.as_const_ptr(),
+                self.pages,
+            )
+        }
     }
 }
 

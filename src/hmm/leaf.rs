@@ -16,7 +16,8 @@ use kernel::{
     rbtree::RBTreeNodeReservation, //
 };
 
-/// One entry of a leaf: empty, or where the page is.
+/// One entry of a leaf: empty, or where the page is. Of memory that the CPU addresses too, that is its
+/// physical address, with flags in the bits below [`PAGE_SHIFT`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub(super) struct Entry(u64);
@@ -29,6 +30,7 @@ impl Entry {
     const COHERENT: u64 = 1 << 3;
     const EXCLUSIVE: u64 = 1 << 4;
     const SHIFT: u32 = PAGE_SHIFT as u32;
+    const FLAGS: u64 = (1 << Self::SHIFT) - 1;
 
     /// An entry for the page in `frame`.
     pub(super) const fn new(frame: Frame, writable: bool) -> Self {
@@ -53,6 +55,23 @@ impl Entry {
             return self;
         }
         Self(self.0 + ((pages as u64) << Self::SHIFT))
+    }
+
+    /// How many of `others`, from the first on, go with this one: they name pages of the same memory, with
+    /// the same rights; of the device's private memory, one behind the other.
+    pub(super) fn run(self, others: &[Self]) -> usize {
+        let end = if self.0 & Self::DEVICE != 0 {
+            let mut next = self;
+            others.iter().position(|&other| {
+                next = next.next(1);
+                other != next
+            })
+        } else {
+            others
+                .iter()
+                .position(|other| (other.0 ^ self.0) & Self::FLAGS != 0)
+        };
+        end.unwrap_or(others.len())
     }
 
     /// Where the page is, if there is one. [`Frame::Remote`] comes back as [`Frame::System`].
@@ -177,5 +196,32 @@ mod tests {
         assert_eq!(entry.frame(), Some(frame));
         assert!(entry.is_writable());
         assert!(entry.is_exclusive());
+    }
+
+    #[test]
+    fn pages_of_one_memory_go_together() {
+        let system = |number, writable| Entry::new(Frame::System(Pfn::new(number)), writable);
+        let first = system(4, WRITE);
+        assert_eq!(first.run(&[]), 0);
+        assert_eq!(first.run(&[system(9, WRITE), system(2, WRITE)]), 2);
+        for other in [
+            system(5, READ),
+            Entry::EMPTY,
+            Entry::exclusive(Frame::System(Pfn::new(5))),
+            Entry::new(Frame::Coherent(Pfn::new(5)), WRITE),
+            Entry::new(Frame::Device(DeviceIndex::new(5)), WRITE),
+        ] {
+            assert_eq!(first.run(&[system(9, WRITE), other, system(2, WRITE)]), 1);
+        }
+    }
+
+    #[test]
+    fn pages_of_the_device_follow_each_other() {
+        let device = |number, writable| Entry::new(Frame::Device(DeviceIndex::new(number)), writable);
+        let first = device(4, READ);
+        assert_eq!(first.run(&[device(5, READ), device(6, READ)]), 2);
+        assert_eq!(first.run(&[device(5, READ), device(7, READ)]), 1);
+        assert_eq!(first.run(&[device(5, WRITE)]), 0);
+        assert_eq!(first.run(&[Entry::EMPTY]), 0);
     }
 }

@@ -10,6 +10,7 @@
 
 use super::{
     frame::DeviceOffset,
+    leaf::Entry,
     notifier::Active,
     pagemap::PagemapOps, //
 };
@@ -144,48 +145,29 @@ impl SourcePage<'_> {
     }
 }
 
-/// What a device may do to a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leave {
-    /// All: it is kernel memory of its own.
-    Own,
-    /// Read and write it: a process has it mapped writable.
-    Write,
-    /// Read it.
-    Read,
-}
-
-/// Pages whose bytes a device may access now.
+/// Pages of a process whose bytes a device may access now.
 ///
 /// # Invariants
 ///
-/// The `pages` pages from `page` on, with frame numbers that follow each other, are valid and in the
-/// direct map for `'a`, and no Rust reference to their bytes exists. What may be done to them is
-/// `leave`.
-pub(crate) struct DevicePtr<'a> {
-    page: NonNull<bindings::page>,
-    pages: usize,
-    leave: Leave,
-    _page: PhantomData<&'a bindings::page>,
+/// The pages of `entries` are valid and in the direct map for `'a`, and a process has them mapped,
+/// writable if `writable` says so; or a migration keeps them that will map them so. No Rust reference to
+/// their bytes exists.
+pub(crate) struct MappedPages<'a> {
+    entries: &'a [Entry],
+    writable: bool,
 }
 
-impl<'a> DevicePtr<'a> {
-    /// Takes the `pages` pages from `page` on for pages that may be accessed.
+impl<'a> MappedPages<'a> {
+    /// Takes the pages of `entries` for pages that may be accessed.
     ///
     /// # Safety
     ///
-    /// * They have frame numbers that follow each other, stay valid and in the direct map for `'a`, and
-    ///   no Rust reference to their bytes is made.
-    /// * If `leave` is [`Leave::Own`], they are kernel memory of the caller's. Else a process has them
-    ///   mapped for `'a`, writable if `leave` says so, and nobody can unmap them before that ends.
-    pub(super) unsafe fn new(page: NonNull<bindings::page>, pages: usize, leave: Leave) -> Self {
+    /// All entries name pages, which stay valid and in the direct map for `'a`. A process has them mapped,
+    /// writable if `writable` says so, or a migration keeps them that will map them so, and nobody can take
+    /// them away before `'a` ends. No Rust reference to their bytes is made.
+    pub(super) unsafe fn new(entries: &'a [Entry], writable: bool) -> Self {
         // INVARIANT: By the safety requirements.
-        Self {
-            page,
-            pages,
-            leave,
-            _page: PhantomData,
-        }
+        Self { entries, writable }
     }
 
     /// Copies the pages to the user address `to` without faulting. Does not sleep.
@@ -193,11 +175,11 @@ impl<'a> DevicePtr<'a> {
     /// Returns how many, up to the first of which not all could be copied, as `to` is not mapped
     /// writable in the current process now; part of that one may have been written.
     pub(crate) fn copy_to_user(&self, to: UserPtr) -> usize {
-        // SAFETY: By the type invariant the pages are valid and in the direct map; a bad user address is
+        let (frames, count) = (self.entries.as_ptr().cast(), self.entries.len());
+        // SAFETY: By the type invariant so many entries name pages that are valid and in the direct map; an
+        // entry is the physical address of its page, and flags in the lowest bits. A bad user address is
         // told.
-        unsafe {
-            shims::dmirror_shim_copy_pages_to_user(to.as_mut_ptr(), self.page.as_ptr(), self.pages)
-        }
+        unsafe { shims::dmirror_shim_copy_frames_to_user(to.as_mut_ptr(), frames, count) }
     }
 
     /// Fills the pages from the user address `from` without faulting, and tells mm that a device
@@ -207,29 +189,13 @@ impl<'a> DevicePtr<'a> {
     /// the current process now; part of that one may have been written. Pages that may only be read stay
     /// as they are: 0.
     pub(crate) fn copy_from_user(&self, from: UserPtr) -> usize {
-        if self.leave == Leave::Read {
+        if !self.writable {
             return 0;
         }
-        // SAFETY: By the type invariant the pages are valid and in the direct map, and may be written; a
-        // bad user address is told.
-        let copied = unsafe {
-            shims::dmirror_shim_copy_pages_from_user(
-                self.page.as_ptr(),
-                from.as_const_ptr(),
-                self.pages,
-            )
-        };
-        if self.leave == Leave::Write {
-            // One more may have been written in part.
-            for number in 0..self.pages.min(copied + 1) {
-                // SAFETY: By the type invariant there are so many.
-                let page = unsafe { self.page.add(number) };
-                // SAFETY: The page is valid by the type invariant. It cannot be truncated meanwhile:
-                // that would have to unmap it first.
-                unsafe { bindings::set_page_dirty(page.as_ptr()) };
-            }
-        }
-        copied
+        let (frames, count) = (self.entries.as_ptr().cast(), self.entries.len());
+        // SAFETY: As for `copy_to_user()`, and they may be written. None can be truncated meanwhile: that
+        // would have to unmap it first.
+        unsafe { shims::dmirror_shim_copy_frames_from_user(frames, from.as_const_ptr(), count) }
     }
 }
 

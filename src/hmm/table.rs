@@ -21,47 +21,38 @@ use super::{
         Reserve, //
     },
     mapping::Mapping,
-    page::{
-        DevicePtr,
-        Leave, //
-    },
+    page::MappedPages,
     range::{
         PageRange,
         BLOCK_PAGES,
         BLOCK_SIZE, //
     }, //
 };
-use crate::bindings as shims;
-use core::{
-    marker::PhantomData,
-    ops::RangeInclusive,
-    ptr::NonNull, //
-};
+use core::ops::RangeInclusive;
 use kernel::{
     page::PAGE_SHIFT,
     prelude::*,
     rbtree::RBTree, //
 };
 
-/// What the device finds at an address, and at those that follow, if the pages there follow each other
-/// in the same memory. It stays true while the table is locked.
+/// What the device finds at an address, and at those that follow, if the pages there are in the same
+/// memory. It stays true while the table is locked.
 ///
 /// # Invariants
 ///
-/// The `pages` entries, at least one, were read from a table that does not change for `'a`. The first is
-/// for `frame`, and each other for the page behind the one before it, in the same memory and with the same
-/// rights.
+/// `entries`, at least one, are those of a table that does not change for `'a`. All are for pages of the same
+/// memory, with the same rights, the first for `frame`; in private memory, each is for the page behind the
+/// one before it.
 pub(crate) struct Translation<'a> {
     frame: Frame,
     writable: bool,
-    pages: usize,
-    _table: PhantomData<&'a ()>,
+    entries: &'a [Entry],
 }
 
 impl<'a> Translation<'a> {
     /// How many pages there are.
     pub(crate) fn pages(&self) -> usize {
-        self.pages
+        self.entries.len()
     }
 
     /// Whether the device may write to the pages.
@@ -79,21 +70,12 @@ impl<'a> Translation<'a> {
     pub(crate) fn target(&self) -> Target<'a> {
         match self.frame {
             Frame::Device(index) => Target::Device(index),
-            Frame::System(pfn) | Frame::Coherent(pfn) | Frame::Remote(pfn) => {
-                // SAFETY: The entry was made from a page that has a `struct page`.
-                let page = unsafe { shims::dmirror_shim_pfn_to_page(pfn.number()) };
-                // SAFETY: `struct page` of a valid frame number is not null.
-                let page = unsafe { NonNull::new_unchecked(page) };
-                let leave = if self.writable {
-                    Leave::Write
-                } else {
-                    Leave::Read
-                };
+            Frame::System(_) | Frame::Coherent(_) | Frame::Remote(_) => {
                 // SAFETY: By the type invariants the pages are mapped so in the address space for
                 // `'a`, or kept by a migration that will map them so unless a notification comes
-                // first: whoever takes one away must first invalidate the entry. Their frame numbers
-                // follow each other, and by the invariant of the table they are in the direct map.
-                Target::System(unsafe { DevicePtr::new(page, self.pages, leave) })
+                // first: whoever takes one away must first invalidate the entry. By the invariant of the
+                // table they are in the direct map.
+                Target::System(unsafe { MappedPages::new(self.entries, self.writable) })
             }
         }
     }
@@ -102,7 +84,7 @@ impl<'a> Translation<'a> {
 /// See [`Translation::target`].
 pub(crate) enum Target<'a> {
     /// Memory that the CPU addresses too.
-    System(DevicePtr<'a>),
+    System(MappedPages<'a>),
     /// Private memory of the device.
     Device(DeviceIndex),
 }
@@ -129,32 +111,27 @@ impl PageTable {
     }
 
     /// What the device finds at the pages of `range`, which lies in one block, up to the first at which
-    /// there is nothing: pages that follow each other in the same memory at a time. The leaf is looked
-    /// up once.
+    /// there is nothing: pages of the same memory at a time. The leaf is looked up once.
     pub(crate) fn run(&self, range: PageRange) -> impl Iterator<Item = Translation<'_>> {
         let first = (range.start() >> PAGE_SHIFT) % BLOCK_PAGES;
         let leaf = self.leaves.get(&(range.start() / BLOCK_SIZE));
         let rest = leaf
             .and_then(|leaf| leaf.entries.get(first..))
             .unwrap_or_default();
-        let mut entries = rest.get(..range.pages()).unwrap_or(rest).iter();
+        let mut rest = rest.get(..range.pages()).unwrap_or(rest);
 
         core::iter::from_fn(move || {
-            let entry = entries.next()?;
-            let frame = entry.frame()?;
-            let mut pages = 1;
+            let (&first, others) = rest.split_first()?;
+            let frame = first.frame()?;
+            let (entries, behind) = rest.split_at_checked(1 + first.run(others))?;
 
-            while entries.as_slice().first() == Some(&entry.next(pages)) {
-                entries.next();
-                pages += 1;
-            }
-            // INVARIANT: The table is borrowed for the lifetime of the result. The others are what
-            // `Entry::next()` says of the first.
+            rest = behind;
+            // INVARIANT: The table is borrowed for the lifetime of the result. That they go together, says
+            // `Entry::run()`.
             Some(Translation {
                 frame,
-                writable: entry.is_writable(),
-                pages,
-                _table: PhantomData,
+                writable: first.is_writable(),
+                entries,
             })
         })
     }
@@ -460,7 +437,7 @@ mod tests {
         ] {
             let found = found
                 .next()
-                .map(|found| (found.frame, found.pages, found.writable));
+                .map(|found| (found.frame, found.pages(), found.writable));
             let frame = Frame::Device(DeviceIndex::new(first));
             assert_eq!(found, Some((frame, pages, writable)));
         }
