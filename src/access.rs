@@ -21,7 +21,6 @@ use crate::{
             DeviceIndex,
             Frame, //
         },
-        leaf::Reserve,
         mapping::{
             Access,
             FewPfns,
@@ -298,7 +297,7 @@ pub(crate) fn fault_in(
     range: PageRange,
     pfns: &mut PfnBuffer<'_>,
 ) -> Result {
-    let mut reserve = Reserve::new()?;
+    let mut reserve = active.reserve()?;
     let Some(found) = find(active, memory, range, access, pfns)? else {
         return Ok(());
     };

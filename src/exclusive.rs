@@ -15,7 +15,6 @@ use crate::{
     },
     device::DeviceMemory,
     hmm::{
-        leaf::Reserve,
         mapping::{
             Access,
             FewPfns,
@@ -173,7 +172,7 @@ fn make_writable(
 ///
 /// [`ExclusiveSection::make`]: crate::hmm::exclusive::ExclusiveSection::make
 fn take_some(active: &mut Space<'_>, range: PageRange, taken: &mut usize) -> Result {
-    let mut reserve = Reserve::new()?;
+    let mut reserve = active.reserve()?;
     let mut section = active.exclusive()?;
 
     for address in range.addresses() {
@@ -182,5 +181,7 @@ fn take_some(active: &mut Space<'_>, range: PageRange, taken: &mut usize) -> Res
         }
         *taken += 1;
     }
+    drop(section);
+    active.keep(reserve);
     Ok(())
 }

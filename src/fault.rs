@@ -209,7 +209,7 @@ impl<'m> Migrator<'m> {
         let _ = self.arrivals.make_room(range);
         self.arrivals.fill(range)?;
 
-        let mut reserve = Reserve::new()?;
+        let mut reserve = active.reserve()?;
 
         let whole = self.arrivals.has_huge();
         let walk = active.walk(range, access, whole, pfns, &mut self.buffer)?;
@@ -290,7 +290,7 @@ fn settle(
     let mut patience = Patience::new();
 
     loop {
-        let mut reserve = Reserve::new()?;
+        let mut reserve = active.reserve()?;
         let Entered { on_device, missing } = look(active, memory, range, pfns, |found| {
             enter(found, access, &mut reserve)
         })?;

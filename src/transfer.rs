@@ -255,7 +255,7 @@ fn move_piece(
     let mut rest = Some(piece);
 
     while let Some(range) = rest {
-        reserve.fill()?;
+        active.fill(reserve)?;
         let mut batch = match active.collect(range, arrivals.has_huge(), pfns, buffer) {
             // Somebody else changes the very same pages.
             Err(error) if error == EAGAIN => {
@@ -293,7 +293,7 @@ fn read_moved(
         return Ok(copied);
     };
     // What the device has not just learned of may be there all the same.
-    reserve.fill()?;
+    active.fill(reserve)?;
     look(active, memory, rest, pfns, |found| enter(found, reserve))?;
     Ok(copied + read_back(active, memory, request, rest)?)
 }

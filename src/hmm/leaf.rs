@@ -13,7 +13,10 @@ use super::{
 use kernel::{
     page::PAGE_SHIFT,
     prelude::*,
-    rbtree::RBTreeNodeReservation, //
+    rbtree::{
+        RBTreeNode,
+        RBTreeNodeReservation, //
+    }, //
 };
 
 /// One entry of a leaf: empty, or where the page is. Of memory that the CPU addresses too, that is its
@@ -100,28 +103,70 @@ impl Entry {
     }
 }
 
-/// A leaf: the entries of one block, and how many of them are not empty.
+/// A leaf: the entries of one block.
+///
+/// # Invariants
+///
+/// There are [`BLOCK_PAGES`] entries, or none once they have been taken; `used` of them are not empty.
 pub(super) struct Leaf {
-    /// How many entries are not empty.
-    pub(super) used: usize,
-    /// [`BLOCK_PAGES`] entries.
-    pub(super) entries: KVec<Entry>,
+    used: usize,
+    entries: KVec<Entry>,
 }
 
 impl Leaf {
+    /// The entries.
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// How many entries are not empty.
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Replaces the entries from `first` on, `pages` of them, by `entry` and those of the pages behind it;
+    /// but not where the device holds a page exclusively.
+    pub(super) fn set_run(&mut self, first: usize, pages: usize, entry: Entry) {
+        let slots = self.entries.get_mut(first..first.saturating_add(pages));
+
+        match slots {
+            Some(slots) if self.used == 0 && entry != Entry::EMPTY => {
+                // INVARIANT: All were empty, and none of these is now.
+                self.used = slots.len();
+                for (part, slot) in slots.iter_mut().enumerate() {
+                    *slot = entry.next(part);
+                }
+            }
+            _ => {
+                for part in 0..pages {
+                    self.set_shared(first + part, entry.next(part));
+                }
+            }
+        }
+    }
+
+    /// The leaf, out of its node, which is about to go, if all entries are empty.
+    pub(super) fn take_empty(&mut self) -> Option<Self> {
+        (self.used == 0).then(|| Self {
+            used: 0,
+            // INVARIANT: They have been taken.
+            entries: core::mem::take(&mut self.entries),
+        })
+    }
+
     /// Replaces the entry at `index`, a number below [`BLOCK_PAGES`].
     pub(super) fn set(&mut self, index: usize, entry: Entry) {
         let Some(slot) = self.entries.get_mut(index) else {
             return;
         };
-        // OVERFLOW: `used` counts the slots that are not empty, this one among them.
+        // OVERFLOW: By the type invariant.
         self.used += usize::from(entry != Entry::EMPTY);
         self.used -= usize::from(*slot != Entry::EMPTY);
         *slot = entry;
     }
 
     /// The same, unless the device holds the page exclusively.
-    pub(super) fn set_shared(&mut self, index: usize, entry: Entry) {
+    fn set_shared(&mut self, index: usize, entry: Entry) {
         let old = self.entries.get(index);
 
         if !old.is_some_and(|old| old.is_exclusive()) {
@@ -130,8 +175,18 @@ impl Leaf {
     }
 }
 
+/// Memory for a leaf.
+struct Blank {
+    node: RBTreeNodeReservation<usize, Leaf>,
+    leaf: Leaf,
+}
+
 /// Memory for one leaf, set aside before the notifier lock is taken: enough to map one block.
-pub(crate) struct Reserve(pub(super) Option<(RBTreeNodeReservation<usize, Leaf>, KVec<Entry>)>);
+///
+/// # Invariants
+///
+/// No entry of the leaf is used.
+pub(crate) struct Reserve(Option<Blank>);
 
 impl Reserve {
     /// Nothing as yet.
@@ -139,13 +194,18 @@ impl Reserve {
         Self(None)
     }
 
+    /// Whether there is nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Allocates a leaf, unless there is one. May sleep.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(crate) fn fill(&mut self) -> Result {
-        if self.0.is_none() {
+    pub(super) fn fill(&mut self) -> Result {
+        if self.is_empty() {
             *self = Self::new()?;
         }
         Ok(())
@@ -156,11 +216,37 @@ impl Reserve {
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self(Some((
-            RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
-            KVec::from_elem(Entry::EMPTY, BLOCK_PAGES, GFP_KERNEL_ACCOUNT)?,
-        ))))
+    pub(super) fn new() -> Result<Self> {
+        let entries = KVec::from_elem(Entry::EMPTY, BLOCK_PAGES, GFP_KERNEL_ACCOUNT)?;
+
+        // INVARIANT: All entries are empty.
+        Ok(Self(Some(Blank {
+            node: RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
+            leaf: Leaf { used: 0, entries },
+        })))
+    }
+
+    /// The memory of a leaf, which was in `node` and is empty. Does not sleep.
+    pub(super) fn of(node: RBTreeNode<usize, Leaf>, leaf: Leaf) -> Self {
+        let is_empty = leaf.used == 0;
+        let node = node.into_reservation();
+
+        // INVARIANT: No entry is used.
+        Self(is_empty.then_some(Blank { node, leaf }))
+    }
+
+    /// Takes what `other` has, unless there is something. Does not sleep.
+    pub(super) fn fill_from(&mut self, other: &mut Self) {
+        if self.is_empty() {
+            self.0 = other.0.take();
+        }
+    }
+
+    /// A leaf for the block with this number, if there is memory for one. Does not sleep.
+    pub(super) fn take(&mut self, block: usize) -> Option<RBTreeNode<usize, Leaf>> {
+        let Blank { node, leaf } = self.0.take()?;
+
+        Some(node.into_node(block, leaf))
     }
 }
 

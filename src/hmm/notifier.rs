@@ -30,6 +30,7 @@ use super::{
         Faulted,
         Retry, //
     },
+    leaf::Reserve,
     mapping::{
         Access,
         PfnBuffer, //
@@ -294,6 +295,41 @@ impl<'n, O: PagemapOps> Active<'n, O> {
     /// Takes the notifier lock to read the page table. May sleep.
     pub(crate) fn lock(&mut self) -> Locked<'_> {
         Locked(self.notifier.state.lock())
+    }
+
+    /// Memory for a leaf of the page table, for [`Validated::publish`] or [`ExclusivePage::enter`]. May
+    /// sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    ///
+    /// [`Validated::publish`]: super::answer::Validated::publish
+    /// [`ExclusivePage::enter`]: super::exclusive::ExclusivePage::enter
+    pub(crate) fn reserve(&mut self) -> Result<Reserve> {
+        let mut reserve = Reserve::empty();
+
+        self.fill(&mut reserve)?;
+        Ok(reserve)
+    }
+
+    /// The same, if there is nothing in `reserve` any more.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn fill(&mut self, reserve: &mut Reserve) -> Result {
+        if reserve.is_empty() {
+            self.notifier.lock().lend(reserve);
+        }
+        reserve.fill()
+    }
+
+    /// Takes back what is left in `reserve`, for the next that needs it. May sleep.
+    pub(crate) fn keep(&mut self, reserve: Reserve) {
+        let mut reserve = reserve;
+
+        self.notifier.lock().keep(&mut reserve);
     }
 
     /// Takes the mmap lock. May sleep.

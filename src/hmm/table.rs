@@ -99,6 +99,9 @@ pub(crate) enum Target<'a> {
 /// A page that is not in private memory is in the direct map.
 pub(crate) struct PageTable {
     leaves: RBTree<usize, Leaf>,
+    /// Memory for the next leaf, if the last one was not needed any more: to allocate it, and to clear it,
+    /// costs as much as to copy two pages.
+    spare: Reserve,
 }
 
 impl PageTable {
@@ -107,7 +110,18 @@ impl PageTable {
         // INVARIANT: There are no entries.
         Self {
             leaves: RBTree::new(),
+            spare: Reserve::empty(),
         }
+    }
+
+    /// Lets `reserve` have the spare memory for a leaf, if it needs any.
+    pub(super) fn lend(&mut self, reserve: &mut Reserve) {
+        reserve.fill_from(&mut self.spare);
+    }
+
+    /// Keeps what is left in `reserve`, for the next to need a leaf.
+    pub(super) fn keep(&mut self, reserve: &mut Reserve) {
+        self.spare.fill_from(reserve);
     }
 
     /// What the device finds at the pages of `range`, which lies in one block, up to the first at which
@@ -116,7 +130,7 @@ impl PageTable {
         let first = (range.start() >> PAGE_SHIFT) % BLOCK_PAGES;
         let leaf = self.leaves.get(&(range.start() / BLOCK_SIZE));
         let rest = leaf
-            .and_then(|leaf| leaf.entries.get(first..))
+            .and_then(|leaf| leaf.entries().get(first..))
             .unwrap_or_default();
         let mut rest = rest.get(..range.pages()).unwrap_or(rest);
 
@@ -157,7 +171,7 @@ impl PageTable {
             return Some(range);
         };
         let first = (range.start() >> PAGE_SHIFT) % BLOCK_PAGES;
-        let mut entries = leaf.entries.iter().skip(first).take(range.pages());
+        let mut entries = leaf.entries().iter().skip(first).take(range.pages());
 
         match entries.position(|entry| entry.is_exclusive()) {
             None => Some(range),
@@ -190,8 +204,14 @@ impl PageTable {
                     leaf.set(index, Entry::EMPTY);
                 }
             }
-            cursor = if whole || leaf.used == 0 {
-                leaf_cursor.remove_current().0
+            cursor = if whole || leaf.used() == 0 {
+                let empty = leaf.take_empty();
+                let (next, node) = leaf_cursor.remove_current();
+
+                if let Some(leaf) = empty {
+                    self.spare.fill_from(&mut Reserve::of(node, leaf));
+                }
+                next
             } else {
                 leaf_cursor.move_next()
             };
@@ -239,12 +259,10 @@ impl PageTable {
                 leaf = self.leaf(block, reserve);
             }
             if let Some(leaf) = &mut leaf {
-                leaf.set_shared(first, entry);
-                for part in 1..pages {
-                    leaf.set_shared(first + part, entry.next(part));
-                }
+                leaf.set_run(first, pages, entry);
             }
         }
+        self.keep(reserve);
     }
 
     /// Learns that the page `pfn` is mapped at the user address `address` for this device alone.
@@ -274,9 +292,7 @@ impl PageTable {
     /// The leaf of the block with this number, made of `reserve` if there was none; `None` without.
     fn leaf(&mut self, block: usize, reserve: &mut Reserve) -> Option<&mut Leaf> {
         if self.leaves.get(&block).is_none() {
-            let (node, entries) = reserve.0.take()?;
-            self.leaves
-                .insert(node.into_node(block, Leaf { used: 0, entries }));
+            self.leaves.insert(reserve.take(block)?);
         }
         self.leaves.get_mut(&block)
     }
@@ -330,7 +346,7 @@ mod tests {
     }
 
     fn count(table: &PageTable) -> usize {
-        table.leaves.values().map(|leaf| leaf.used).sum()
+        table.leaves.values().map(Leaf::used).sum()
     }
 
     #[test]
@@ -462,7 +478,7 @@ mod tests {
     #[test]
     fn no_reserve_maps_nothing() {
         let mut table = PageTable::new();
-        map(&mut table, 0, &page(1, WRITE), &mut Reserve(None));
+        map(&mut table, 0, &page(1, WRITE), &mut Reserve::empty());
         assert_eq!(count(&table), 0);
     }
 
