@@ -17,6 +17,7 @@ use crate::{
     fault::Migrator,
     hmm::{
         answer::Validated,
+        buffer::FewWords,
         frame::{
             DeviceIndex,
             Frame, //
@@ -104,8 +105,9 @@ pub(crate) fn copy(
     let pages = request.range.pages();
     let mut few = FewPfns::new();
     let mut pfns = PfnBuffer::new(pages, &mut few)?;
+    let mut few_words = FewWords::new();
     let mut migrator = migrates
-        .map(|huge| Migrator::new(memory, huge, pages))
+        .map(|huge| Migrator::new(memory, huge, pages, &mut few_words))
         .transpose()?;
     // Where the run of missing pages ends that the device faulted last.
     let mut faulted_to = 0;

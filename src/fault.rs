@@ -21,6 +21,10 @@ use crate::{
     device::DeviceMemory,
     hmm::{
         answer::Validated,
+        buffer::{
+            FewWords,
+            MigrateBuffer, //
+        },
         leaf::Reserve,
         mapping::{
             Access,
@@ -28,7 +32,6 @@ use crate::{
             Mapping,
             PfnBuffer, //
         },
-        migrate::MigrateBuffer,
         mm::killed,
         range::PageRange, //
     },
@@ -65,7 +68,8 @@ pub(crate) fn to_device(
     range: PageRange,
     progress: &mut Progress,
 ) -> Result {
-    let mut migrator = Migrator::new(memory, huge, range.pages())?;
+    let mut few_words = FewWords::new();
+    let mut migrator = Migrator::new(memory, huge, range.pages(), &mut few_words)?;
     let mut few = FewPfns::new();
     let mut pfns = PfnBuffer::new(range.pages(), &mut few)?;
 
@@ -86,7 +90,7 @@ pub(crate) fn to_device(
 /// What such faults need, kept from one to the next.
 pub(crate) struct Migrator<'m> {
     memory: &'m DeviceMemory,
-    buffer: MigrateBuffer,
+    buffer: MigrateBuffer<'m>,
     arrivals: Arrivals<'m>,
     /// The address to which [`fault_in`](Self::fault_in) has got.
     moved_to: usize,
@@ -116,10 +120,15 @@ impl<'m> Migrator<'m> {
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(crate) fn new(memory: &'m DeviceMemory, huge: &'m HugePages, pages: usize) -> Result<Self> {
+    pub(crate) fn new(
+        memory: &'m DeviceMemory,
+        huge: &'m HugePages,
+        pages: usize,
+        few: &'m mut FewWords,
+    ) -> Result<Self> {
         Ok(Self {
             memory,
-            buffer: MigrateBuffer::new(pages)?,
+            buffer: MigrateBuffer::with(pages, few)?,
             arrivals: Arrivals::new(memory, huge),
             moved_to: 0,
         })

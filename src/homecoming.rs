@@ -5,11 +5,14 @@
 use crate::{
     device::DeviceMemory,
     hmm::{
+        buffer::{
+            FewWords,
+            MigrateBuffer, //
+        },
         home::{
             bring_home,
             HomePages, //
         },
-        migrate::MigrateBuffer,
         mm::{
             has_anonymous_pages,
             killed, //
@@ -49,7 +52,8 @@ pub(crate) fn to_system(
     range: PageRange,
     progress: &mut Progress,
 ) -> Result {
-    let mut home = Home::new(huge, range.pages())?;
+    let mut few = FewWords::new();
+    let mut home = Home::new(huge, range.pages(), &mut few)?;
     let mut rest = Some(range);
 
     while let Some(range) = rest {
@@ -84,7 +88,8 @@ pub(crate) fn release(
     huge: &HugePages,
     progress: &mut Progress,
 ) -> Result {
-    let mut home = Home::new(huge, BLOCK_PAGES)?;
+    let mut few = FewWords::new();
+    let mut home = Home::new(huge, BLOCK_PAGES, &mut few)?;
     let mut next = 0;
 
     // The address space may change between the steps, and so each looks anew.
@@ -122,7 +127,7 @@ fn next_candidate(active: &mut Space<'_>, mut from: usize) -> Result<Option<Page
 struct Home<'a> {
     huge_pages: &'a HugePages,
     pages: HomePages,
-    buffer: MigrateBuffer,
+    buffer: MigrateBuffer<'a>,
     /// The address of a block that was taken for a huge page, and is none.
     small: Option<usize>,
 }
@@ -133,11 +138,11 @@ impl<'a> Home<'a> {
     /// # Errors
     ///
     /// [`ENOMEM`].
-    fn new(huge_pages: &'a HugePages, pages: usize) -> Result<Self> {
+    fn new(huge_pages: &'a HugePages, pages: usize, few: &'a mut FewWords) -> Result<Self> {
         Ok(Self {
             huge_pages,
             pages: HomePages::new(),
-            buffer: MigrateBuffer::new(pages)?,
+            buffer: MigrateBuffer::with(pages, few)?,
             small: None,
         })
     }

@@ -11,6 +11,10 @@ use crate::{
     device::DeviceMemory,
     hmm::{
         answer::Validated,
+        buffer::{
+            FewWords,
+            MigrateBuffer, //
+        },
         contents::{
             BlockContents,
             Contents, //
@@ -21,10 +25,7 @@ use crate::{
             Mapping,
             PfnBuffer, //
         },
-        migrate::{
-            MigrateBuffer,
-            Source, //
-        },
+        migrate::Source,
         mm::killed,
         page::LockedPage,
         range::{
@@ -67,7 +68,8 @@ pub(crate) fn to_device(
 ) -> Result {
     let mut few = FewPfns::new();
     let mut pfns = PfnBuffer::new(request.range.pages(), &mut few)?;
-    let mut buffer = MigrateBuffer::new(request.range.pages())?;
+    let mut few_words = FewWords::new();
+    let mut buffer = MigrateBuffer::with(request.range.pages(), &mut few_words)?;
     let mut arrivals = Arrivals::new(memory, huge);
     let mut reserve = Reserve::empty();
     let mut missing = false;
@@ -248,7 +250,7 @@ fn move_piece(
     piece: PageRange,
     arrivals: &mut Arrivals<'_>,
     pfns: &mut PfnBuffer<'_>,
-    buffer: &mut MigrateBuffer,
+    buffer: &mut MigrateBuffer<'_>,
     reserve: &mut Reserve,
 ) -> Result {
     let mut patience = Patience::new();

@@ -14,9 +14,9 @@ use crate::bindings as shims;
 use core::ptr::NonNull;
 
 /// The two ways to collect pages, and what C keeps about them.
-enum Batch {
+enum Batch<'a> {
     /// By virtual address.
-    Vma(shims::migrate_vma),
+    Vma(&'a mut shims::migrate_vma),
     /// By place on the device.
     Device,
 }
@@ -37,7 +37,7 @@ enum Batch {
 /// * If `batch` is by VMA, the mmap lock is held for as long as this lives: by `_mmap`, or by who made
 ///   it.
 pub(super) struct Pages<'a> {
-    batch: Batch,
+    batch: Batch<'a>,
     src: &'a mut [usize],
     dst: &'a mut [usize],
     /// How many pages, counted as small ones, were to be replaced when they were committed.
@@ -56,7 +56,7 @@ impl<'a> Pages<'a> {
     /// of its arrays that it filled, `dst` with zeroes; the mmap lock has been held from then on
     /// and is, by `mmap` or for as long as the result lives.
     pub(super) unsafe fn of_vma(
-        raw: shims::migrate_vma,
+        raw: &'a mut shims::migrate_vma,
         src: &'a mut [usize],
         dst: &'a mut [usize],
         mmap: Option<MmapRead<'a>>,
@@ -180,7 +180,7 @@ impl<'a> Pages<'a> {
     }
 
     /// Lets C have the arrays, of which `src` and `dst` have been the only users meanwhile.
-    fn batch(&mut self) -> &mut Batch {
+    fn batch(&mut self) -> &mut Batch<'a> {
         if let Batch::Vma(raw) = &mut self.batch {
             raw.src = self.src.as_mut_ptr();
             raw.dst = self.dst.as_mut_ptr();
@@ -197,7 +197,7 @@ impl<'a> Pages<'a> {
         match self.batch() {
             // SAFETY: By the type invariant the batch has been collected, but not committed, its
             // arrays are valid, and the mmap lock is held.
-            Batch::Vma(raw) => unsafe { shims::migrate_vma_pages(raw) },
+            Batch::Vma(raw) => unsafe { shims::migrate_vma_pages(*raw) },
             // SAFETY: By the type invariant the pages of `src` have been collected, but not
             // committed.
             Batch::Device => unsafe {
@@ -225,7 +225,7 @@ impl Drop for Pages<'_> {
         }
         match self.batch() {
             // SAFETY: As for `commit()`; either that was called or there are no targets.
-            Batch::Vma(raw) => unsafe { shims::migrate_vma_finalize(raw) },
+            Batch::Vma(raw) => unsafe { shims::migrate_vma_finalize(*raw) },
             // SAFETY: As for `commit()`; either that was called or there are no targets.
             Batch::Device => unsafe {
                 shims::migrate_device_finalize(

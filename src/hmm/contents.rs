@@ -71,11 +71,7 @@ impl<'c> Bytes<'c> {
         // SAFETY: By the type invariant there are so many pages of kernel memory, one behind the other,
         // which only C functions access; a bad user address is told.
         unsafe {
-            shims::dmirror_shim_copy_pages_from_user(
-                self.as_ptr(),
-                from.as_const_ptr(),
-                self.pages,
-            )
+            shims::dmirror_shim_copy_pages_from_user(self.as_ptr(), from.as_const_ptr(), self.pages)
         }
     }
 }

@@ -4,14 +4,16 @@
 
 use super::{
     batch::Pages,
+    buffer::{
+        cleared,
+        Arrays,
+        MigrateBuffer, //
+    },
     home::{
         bring_home,
         HomePages, //
     },
-    migrate::{
-        Collected,
-        MigrateBuffer, //
-    },
+    migrate::Collected,
     outcome::Outcome,
     page::order_at,
     pagemap::{
@@ -72,10 +74,11 @@ pub(super) unsafe fn evict<O: PagemapOps>(
             } else {
                 home.fill(count.min(in_use())).is_ok()
             };
-            let (true, Ok((src, dst))) = (filled, buffer.arrays(count)) else {
+            let (true, Ok(Arrays { src, dst, .. })) = (filled, buffer.arrays(count)) else {
                 continue;
             };
-            src.fill(0);
+            let src = cleared(src.get_mut(..count).unwrap_or_default());
+            let dst = cleared(dst.get_mut(..count).unwrap_or_default());
             let src_entries = src.as_mut_ptr();
             // SAFETY: By the safety requirements; `src` has room for all.
             unsafe { shims::dmirror_shim_migrate_device_range(src_entries, pagemap, first, count) };

@@ -6,14 +6,16 @@
 //! ([`serve_fault`]), or because the memory goes away ([`evict`](super::evict::evict)).
 
 use super::{
+    buffer::{
+        FewWords,
+        MigrateBuffer, //
+    },
     frame::DeviceIndex,
     fresh::SystemTarget,
     migrate::{
         Collected,
-        MigrateBuffer,
         Select,
-        Source,
-        WORDS_PER_PAGE, //
+        Source, //
     },
     mm::is_random,
     outcome::Outcome,
@@ -220,13 +222,14 @@ fn try_serve<O: PagemapOps>(fault: &Fault<'_, O>, outcome: &mut Outcome) -> Resu
         // whole or not at all: then the CPU would fault again and again.
         pages.try_huge(!SUPPORTED);
         if let (true, Ok(mut buffer)) = (pages.has_huge(), MigrateBuffer::new(BLOCK_PAGES)) {
-            let collected = fault.collect(fault.around(BLOCK_PAGES)?, true, buffer.words())?;
+            let collected = fault.collect(fault.around(BLOCK_PAGES)?, true, &mut buffer)?;
             return bring_home(collected, &mut pages, outcome);
         }
     }
     pages.fill(1)?;
 
-    let mut buffer = [0; AROUND * WORDS_PER_PAGE];
+    let mut few = FewWords::<AROUND>::for_pages();
+    let mut buffer = MigrateBuffer::of(&mut few);
     if fault.may_go_around() {
         // If others change the range meanwhile, so be it: then the page comes alone.
         if let Ok(collected) = fault.collect(fault.around(AROUND)?, false, &mut buffer) {
@@ -304,7 +307,7 @@ impl<O: PagemapOps> Fault<'_, O> {
         &'a self,
         range: PageRange,
         whole: bool,
-        buffer: &'a mut [usize],
+        buffer: &'a mut MigrateBuffer<'_>,
     ) -> Result<Collected<'a, O>> {
         // SAFETY: By the type invariant the VMA is that of the fault, the mmap lock is held, and the
         // page is locked and referenced.

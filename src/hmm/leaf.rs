@@ -303,7 +303,8 @@ mod tests {
 
     #[test]
     fn pages_of_the_device_follow_each_other() {
-        let device = |number, writable| Entry::new(Frame::Device(DeviceIndex::new(number)), writable);
+        let device =
+            |number, writable| Entry::new(Frame::Device(DeviceIndex::new(number)), writable);
         let first = device(4, READ);
         assert_eq!(first.run(&[device(5, READ), device(6, READ)]), 2);
         assert_eq!(first.run(&[device(5, READ), device(7, READ)]), 1);

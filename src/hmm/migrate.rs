@@ -39,6 +39,12 @@
 
 use super::{
     batch::Pages,
+    buffer::{
+        written,
+        Arrays,
+        MigrateBuffer,
+        Word, //
+    },
     frame::{
         DeviceIndex,
         MigratePfn, //
@@ -58,10 +64,7 @@ use super::{
         DeviceOwner,
         PagemapOps, //
     },
-    range::{
-        PageRange,
-        BLOCK_PAGES, //
-    },
+    range::PageRange, //
 };
 use crate::bindings as shims;
 use core::ptr::NonNull;
@@ -70,54 +73,6 @@ use kernel::{
     error::to_result,
     prelude::*, //
 };
-
-/// Entries of a buffer for each page: a source and a target, and the same again.
-///
-/// While it collects, mm gives up the page table lock to split a large folio. If the page table has
-/// been freed by then (`MADV_DONTNEED` does that under the mmap lock for reading), 7.3 starts over
-/// from the first address but goes on filling the arrays where it was: at most once, and so with at
-/// most twice as many entries as there are pages.
-pub(super) const WORDS_PER_PAGE: usize = 4;
-
-/// Room for the sources and targets of the pages of one block, or some of them.
-pub(crate) struct MigrateBuffer(KVec<usize>);
-
-impl MigrateBuffer {
-    /// A buffer for `pages` pages, of which each piece that lies in one block fits: 32 bytes of
-    /// memory for each page, 16 KiB at most.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`].
-    pub(crate) fn new(pages: usize) -> Result<Self> {
-        let len = WORDS_PER_PAGE * pages.min(BLOCK_PAGES);
-
-        Ok(Self(KVec::from_elem(0, len, GFP_KERNEL_ACCOUNT)?))
-    }
-
-    /// All its entries.
-    pub(super) fn words(&mut self) -> &mut [usize] {
-        &mut self.0
-    }
-
-    /// Sources and targets for `pages` pages, those all zeroes.
-    ///
-    /// # Errors
-    ///
-    /// [`E2BIG`] if that is more than there is room for.
-    pub(super) fn arrays(&mut self, pages: usize) -> Result<(&mut [usize], &mut [usize])> {
-        arrays(&mut self.0, pages)
-    }
-}
-
-/// Two arrays of `len` entries in `buffer`; the second is all zeroes.
-fn arrays(buffer: &mut [usize], len: usize) -> Result<(&mut [usize], &mut [usize])> {
-    let (src, rest) = buffer.split_at_mut_checked(len).ok_or(E2BIG)?;
-    let dst = rest.get_mut(..len).ok_or(E2BIG)?;
-
-    dst.fill(0);
-    Ok((src, dst))
-}
 
 /// Which pages to collect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,8 +95,8 @@ impl Select {
         range: PageRange,
         whole: bool,
         owner: &DeviceOwner<O>,
-        src: &mut [usize],
-        dst: &mut [usize],
+        src: &mut [Word],
+        dst: &mut [Word],
     ) -> shims::migrate_vma {
         let select = match self {
             Self::System => shims::migrate_vma_direction_MIGRATE_VMA_SELECT_SYSTEM,
@@ -155,8 +110,8 @@ impl Select {
         };
         shims::migrate_vma {
             vma: core::ptr::null_mut(),
-            src: src.as_mut_ptr(),
-            dst: dst.as_mut_ptr(),
+            src: src.as_mut_ptr().cast(),
+            dst: dst.as_mut_ptr().cast(),
             cpages: 0,
             npages: 0,
             start: range.start(),
@@ -211,7 +166,7 @@ impl MmapRead<'_> {
         select: Select,
         whole: bool,
         owner: &'a DeviceOwner<O>,
-        buffer: &'a mut MigrateBuffer,
+        buffer: &'a mut MigrateBuffer<'_>,
     ) -> Result<Collected<'a, O>> {
         let vma = self.vma_at(range.start()).ok_or(EINVAL)?;
         let whole = whole && (select != Select::System || may_be_huge(vma));
@@ -224,7 +179,7 @@ impl MmapRead<'_> {
                 select,
                 whole,
                 owner,
-                buffer.words(),
+                buffer,
                 core::ptr::null_mut(),
             )
         }
@@ -237,7 +192,7 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
         Self { pages, owner }
     }
 
-    /// Collects the pages of `range`; `buffer` has [`WORDS_PER_PAGE`] entries for each.
+    /// Collects the pages of `range`.
     ///
     /// # Safety
     ///
@@ -252,23 +207,27 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
         select: Select,
         whole: bool,
         owner: &'a DeviceOwner<O>,
-        buffer: &'a mut [usize],
+        buffer: &'a mut MigrateBuffer<'_>,
         fault_page: *mut bindings::page,
     ) -> Result<Self> {
-        let (src, dst) = arrays(buffer, range.pages() * (WORDS_PER_PAGE / 2))?;
-        let mut raw = select.request(range, whole, owner, src, dst);
+        let Arrays { src, dst, raw } = buffer.arrays(range.pages())?;
+        let raw = raw.write(select.request(range, whole, owner, src, dst));
         raw.vma = vma;
         raw.fault_page = fault_page;
         // SAFETY: By the safety requirements; the arrays have all the entries that may be written.
-        to_result(unsafe { shims::migrate_vma_setup(&mut raw) })?;
+        to_result(unsafe { shims::migrate_vma_setup(raw) })?;
 
         let collected = raw.npages;
         let src = src.get_mut(..collected).ok_or(E2BIG)?;
         let dst = dst.get_mut(..collected).ok_or(E2BIG)?;
+        // SAFETY: The call has written a source for each page that it has come to.
+        let src = unsafe { written(src) };
+        // SAFETY: And a target: 0.
+        let dst = unsafe { written(dst) };
         // SAFETY: The call has collected the pages into these parts of the arrays just now.
         let pages = unsafe { Pages::of_vma(raw, src, dst, None) };
 
-        // See `WORDS_PER_PAGE`. The entries no longer belong to the addresses.
+        // C has started over: see `buffer`. The entries no longer belong to the addresses.
         if collected != range.pages() {
             return Err(EAGAIN);
         }
@@ -288,7 +247,7 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
     }
 
     /// Asks for a target for each page that can move, and each hole: `choose` gets the number of
-    /// small pages that it is as large as, 1 or [`BLOCK_PAGES`], and where it comes from, and returns
+    /// small pages that it is as large as, 1 or [`BLOCK_PAGES`](super::range::BLOCK_PAGES), and where it comes from, and returns
     /// the page that shall take its place, filled and of the same size, or `None` to leave it.
     pub(crate) fn offer(
         &mut self,

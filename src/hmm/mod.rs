@@ -82,6 +82,7 @@
 
 pub(crate) mod answer;
 mod batch;
+pub(crate) mod buffer;
 pub(crate) mod coherent;
 pub(crate) mod contents;
 mod evict;

@@ -48,7 +48,10 @@ use super::{
         PageRange, //
     },
     table::PageTable,
-    watch::State, //
+    watch::{
+        CurrentStep,
+        State, //
+    }, //
 };
 use crate::bindings as shims;
 use core::{
@@ -92,6 +95,7 @@ pub(crate) struct IntervalNotifier<O: PagemapOps> {
     raw: Opaque<bindings::mmu_interval_notifier>,
     #[pin]
     state: Mutex<State>,
+    step: CurrentStep,
     mm: ARef<Mm>,
     owner: DeviceOwner<O>,
 }
@@ -123,6 +127,7 @@ impl<O: PagemapOps> IntervalNotifier<O> {
     ) -> impl PinInit<Self, Error> + use<'a, O> {
         try_pin_init!(Self {
             state <- new_mutex!(State::new(), "IntervalNotifier::state"),
+            step: CurrentStep::new(),
             mm: ARef::from(&**mm),
             owner,
             // INVARIANT: Last, since callbacks may come as soon as it is inserted.
@@ -184,6 +189,11 @@ impl<O: PagemapOps> IntervalNotifier<O> {
             dev_private_owner: self.owner.as_raw(),
             ..Default::default()
         }
+    }
+
+    /// At which step the watching thread is.
+    pub(super) fn step(&self) -> &CurrentStep {
+        &self.step
     }
 
     /// Takes the notifier lock. May sleep.
@@ -260,7 +270,7 @@ impl<O: PagemapOps> IntervalNotifier<O> {
 
         let for_device = ours && range.event == bindings::mmu_notifier_event_MMU_NOTIFY_MIGRATE;
         if let Some(pages) = pages_touched(range.start, range.end) {
-            state.invalidate(pages, for_device);
+            state.invalidate(pages, for_device, &this.step);
         }
         true
     }

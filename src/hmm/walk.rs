@@ -35,6 +35,11 @@
 
 use super::{
     batch::Pages,
+    buffer::{
+        written,
+        Arrays,
+        MigrateBuffer, //
+    },
     frame::HmmPfn,
     mapping::{
         Access,
@@ -42,7 +47,6 @@ use super::{
     },
     migrate::{
         Collected,
-        MigrateBuffer,
         Select, //
     },
     mm::{
@@ -77,8 +81,7 @@ pub(crate) const SUPPORTED: bool = HmmPfn::CAN_COLLECT;
 /// * `mmap` locks the address space that `notifier` subscribes to.
 /// * `seq` is a sequence of `notifier`, read before the lock was taken, and after `watching` began to
 ///   watch `range` there.
-/// * `range` lies in one block. `pfns`, `src` and `dst` have an entry for each page of it; `dst` is
-///   all zeroes.
+/// * `range` lies in one block. `pfns` and the arrays have an entry for each page of it.
 #[must_use = "a walk does nothing until it collects"]
 pub(crate) struct Walk<'a, O: PagemapOps> {
     mmap: MmapRead<'a>,
@@ -89,8 +92,7 @@ pub(crate) struct Walk<'a, O: PagemapOps> {
     access: Access,
     whole: bool,
     pfns: &'a mut [usize],
-    src: &'a mut [usize],
-    dst: &'a mut [usize],
+    arrays: Arrays<'a>,
 }
 
 impl<O: PagemapOps> Active<'_, O> {
@@ -111,11 +113,11 @@ impl<O: PagemapOps> Active<'_, O> {
         access: Access,
         whole: bool,
         pfns: &'a mut PfnBuffer<'_>,
-        buffer: &'a mut MigrateBuffer,
+        buffer: &'a mut MigrateBuffer<'_>,
     ) -> Result<Walk<'a, O>> {
         let (notifier, mm) = self.parts();
         let pfns = pfns.entries(range)?;
-        let (src, dst) = buffer.arrays(range.pages())?;
+        let arrays = buffer.arrays(range.pages())?;
         let watching = Watching::new(notifier, range);
         let seq = notifier.begin();
         let mmap = MmapRead::lock(mm)?;
@@ -136,8 +138,7 @@ impl<O: PagemapOps> Active<'_, O> {
             access,
             whole,
             pfns,
-            src,
-            dst,
+            arrays,
         })
     }
 }
@@ -182,13 +183,18 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
             access,
             whole,
             pfns,
-            src,
-            dst,
+            arrays:
+                Arrays {
+                    src,
+                    dst,
+                    raw: migrate,
+                },
         } = self;
-        let mut migrate = Select::System.request(range, whole, notifier.owner(), src, dst);
+        let migrate =
+            migrate.write(Select::System.request(range, whole, notifier.owner(), src, dst));
         let mut raw = notifier.request(range, access, seq, pfns);
         // C keeps the one pointer in the other.
-        let (raw, to_migrate) = (&raw mut raw, &raw mut migrate);
+        let (raw, to_migrate) = (&raw mut raw, &raw mut *migrate);
 
         let walk = |locked: &mut bool| {
             // SAFETY: By the type invariants the lock of the notifier's address space is held, the
@@ -227,6 +233,10 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
 
         let src = src.get_mut(..count).unwrap_or_default();
         let dst = dst.get_mut(..count).unwrap_or_default();
+        // SAFETY: The walk has written a source for each page that it has handled.
+        let src = unsafe { written(src) };
+        // SAFETY: And a target: 0.
+        let dst = unsafe { written(dst) };
         // SAFETY: The calls have collected the pages into these parts of the arrays, and nothing
         // has been done with them; `dst` is all zeroes. The lock has been held since, and goes
         // along.

@@ -41,7 +41,13 @@ use core::ops::{
     DerefMut,
     RangeInclusive, //
 };
-use kernel::task::Task;
+use kernel::{
+    sync::atomic::{
+        ordering::Relaxed,
+        Atomic, //
+    },
+    task::Task, //
+};
 
 /// What the notifier lock guards.
 pub(super) struct State {
@@ -59,10 +65,20 @@ impl State {
     }
 
     /// The current thread is about to change `pages`. `for_device` tells that it does so for a
-    /// migration of this device's (`MMU_NOTIFY_MIGRATE`).
-    pub(super) fn invalidate(&mut self, pages: RangeInclusive<usize>, for_device: bool) {
+    /// migration of this device's (`MMU_NOTIFY_MIGRATE`); `step` is that of the watch, if it is the
+    /// watching thread.
+    pub(super) fn invalidate(
+        &mut self,
+        pages: RangeInclusive<usize>,
+        for_device: bool,
+        step: &CurrentStep,
+    ) {
         if let Some(watch) = &mut self.watch {
-            watch.note(&pages, current() == watch.task, for_device);
+            let step = match current() == watch.task {
+                true => step.get(),
+                false => Step::Elsewhere,
+            };
+            watch.note(&pages, step, for_device);
         }
         self.table.invalidate(pages);
     }
@@ -89,6 +105,7 @@ fn current() -> usize {
 
 /// Which function of mm the watching thread is in, and so which changes are the walk's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub(super) enum Step {
     /// In none.
     Elsewhere,
@@ -100,11 +117,33 @@ pub(super) enum Step {
     Migrating,
 }
 
+/// The step of the watch of a notifier. The watching thread alone writes and reads it, and so it needs no
+/// lock; while there is no watch, it is [`Step::Elsewhere`].
+pub(super) struct CurrentStep(Atomic<u32>);
+
+impl CurrentStep {
+    pub(super) fn new() -> Self {
+        Self(Atomic::new(Step::Elsewhere as u32))
+    }
+
+    fn set(&self, step: Step) {
+        self.0.store(step as u32, Relaxed);
+    }
+
+    fn get(&self) -> Step {
+        let step = self.0.load(Relaxed);
+
+        [Step::Unmapping, Step::Migrating]
+            .into_iter()
+            .find(|known| *known as u32 == step)
+            .unwrap_or(Step::Elsewhere)
+    }
+}
+
 /// What has happened to a range since the watch began.
 struct Watch {
     task: usize,
     pages: RangeInclusive<usize>,
-    step: Step,
     changes: Changes,
 }
 
@@ -133,12 +172,11 @@ impl Changes {
 }
 
 impl Watch {
-    fn note(&mut self, pages: &RangeInclusive<usize>, by_self: bool, for_device: bool) {
+    /// A change of `pages`: of the watching thread in this `step`, or of another, which is elsewhere.
+    fn note(&mut self, pages: &RangeInclusive<usize>, step: Step, for_device: bool) {
         if pages.start() > self.pages.end() || pages.end() < self.pages.start() {
             return;
         }
-        let step = if by_self { self.step } else { Step::Elsewhere };
-
         match (step, for_device) {
             (Step::Migrating, true) => {}
             (Step::Migrating | Step::Unmapping, false) => self.changes.by_self = true,
@@ -167,7 +205,6 @@ impl<'a, O: PagemapOps> Watching<'a, O> {
                 state.watch = Some(Watch {
                     task: current(),
                     pages,
-                    step: Step::Elsewhere,
                     changes: Changes::default(),
                 });
                 true
@@ -201,11 +238,8 @@ impl<'a, O: PagemapOps> Watching<'a, O> {
     }
 
     fn set(&self, step: Step) {
-        if !self.mine {
-            return;
-        }
-        if let Some(watch) = &mut self.notifier.lock().watch {
-            watch.step = step;
+        if self.mine {
+            self.notifier.step().set(step);
         }
     }
 
@@ -237,11 +271,12 @@ mod tests {
         let mut watch = Watch {
             task: 0,
             pages: 10..=19,
-            step,
             changes: Changes::default(),
         };
         for (pages, by_self, for_device) in changes {
-            watch.note(pages, *by_self, *for_device);
+            let step = if *by_self { step } else { Step::Elsewhere };
+
+            watch.note(pages, step, *for_device);
         }
         watch.changes
     }

@@ -24,11 +24,11 @@
 
 use super::{
     answer::Validated,
+    buffer::MigrateBuffer,
     frame::HmmPfn,
     mapping::PfnBuffer,
     migrate::{
         Collected,
-        MigrateBuffer,
         Select,
         Source, //
     },
@@ -94,7 +94,7 @@ impl<O: PagemapOps> Active<'_, O> {
         range: PageRange,
         whole: bool,
         pfns: &'a mut PfnBuffer<'_>,
-        buffer: &'a mut MigrateBuffer,
+        buffer: &'a mut MigrateBuffer<'_>,
     ) -> Result<Batch<'a, O>> {
         let (notifier, mm) = self.parts();
         let watching = Watching::new(notifier, range);
@@ -129,7 +129,7 @@ impl<O: PagemapOps> Active<'_, O> {
                     Select::System,
                     whole,
                     notifier.owner(),
-                    buffer.words(),
+                    buffer,
                     core::ptr::null_mut(),
                 )
             }
