@@ -113,6 +113,8 @@ pub(crate) struct Arrivals<'m> {
     huge_pages: &'m HugePages,
     /// Kernel pages for the contents of private pages.
     contents: KVec<Contents>,
+    /// One more, for which the others need no memory: most faults are about just one page.
+    one: Option<Contents>,
     /// Those for a huge page, in one piece.
     block: Option<BlockContents>,
     /// For a huge page.
@@ -126,6 +128,7 @@ impl<'m> Arrivals<'m> {
             memory,
             huge_pages,
             contents: KVec::new(),
+            one: None,
             block: None,
             spare: None,
         }
@@ -164,12 +167,20 @@ impl<'m> Arrivals<'m> {
         match self.block {
             // It may have to be cut, when nothing can be allocated.
             Some(_) => Ok(self.contents.reserve(BLOCK_PAGES, GFP_KERNEL_ACCOUNT)?),
-            None => Contents::fill(&mut self.contents, range.pages()),
+            None if range.pages() > 1 => Contents::fill(&mut self.contents, range.pages()),
+            None if self.contents.is_empty() && self.one.is_none() => {
+                self.one = Some(Contents::new()?);
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 
     /// The next page for the contents of a small page.
     fn take(&mut self) -> Option<Contents> {
+        if let Some(page) = self.one.take() {
+            return Some(page);
+        }
         if self.contents.is_empty() {
             for page in self.block.take()?.cut() {
                 // Without room for it, it would be freed.

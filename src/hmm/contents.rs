@@ -91,6 +91,19 @@ unsafe impl Send for Contents {}
 unsafe impl Sync for Contents {}
 
 impl Contents {
+    /// Allocates one, as [`fill`](Self::fill) does.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new() -> Result<Self> {
+        let mut page = core::ptr::null_mut();
+        // SAFETY: There is room for one page, and none there yet. It is allowed to sleep here.
+        unsafe { shims::dmirror_shim_alloc_kernel_pages(1, &mut page) };
+        // INVARIANT: The page is new, and nobody else knows it.
+        NonNull::new(page).map(Self).ok_or(ENOMEM)
+    }
+
     /// Allocates until there are `count` of them in `pages`, each with any bytes in it, charged to
     /// the current process. May sleep; no lock that reclaim takes may be held.
     ///

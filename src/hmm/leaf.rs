@@ -126,7 +126,17 @@ impl Leaf {
 
     /// Replaces the entries from `first` on, `pages` of them, by `entry` and those of the pages behind it;
     /// but not where the device holds a page exclusively.
+    #[inline]
     pub(super) fn set_run(&mut self, first: usize, pages: usize, entry: Entry) {
+        match pages {
+            1 => self.set_shared(first, entry),
+            _ => self.set_pages(first, pages, entry),
+        }
+    }
+
+    /// The same. Apart, to spare a single page what a loop needs.
+    #[inline(never)]
+    fn set_pages(&mut self, first: usize, pages: usize, entry: Entry) {
         let slots = self.entries.get_mut(first..first.saturating_add(pages));
 
         match slots {

@@ -61,8 +61,8 @@ use kernel::{
 ///
 /// * `collected` is of the pages of `range`, after `watching` began to watch them, and after all
 ///   changes of the address space had ended that were under way then.
-/// * `pfns` has an entry for each of them: what a walk has found there since, and whether it has
-///   collected it; or zeroes, which say nothing.
+/// * `pfns` has an entry for each of them: if they were `looked_up`, what a walk has found there since,
+///   and whether it has collected it; else zeroes, which say nothing.
 /// * With `holes_writable`, what takes the place of nothing there is mapped writable.
 #[must_use = "dropping it leaves all pages where they are"]
 pub(crate) struct Batch<'a, O: PagemapOps> {
@@ -70,6 +70,7 @@ pub(crate) struct Batch<'a, O: PagemapOps> {
     notifier: &'a IntervalNotifier<O>,
     watching: Watching<'a, O>,
     holes_writable: bool,
+    looked_up: bool,
     pfns: &'a mut [usize],
     range: PageRange,
     rest: Option<PageRange>,
@@ -141,6 +142,7 @@ impl<O: PagemapOps> Active<'_, O> {
             notifier,
             watching,
             holes_writable,
+            looked_up: false,
             pfns,
             range,
             rest,
@@ -149,7 +151,7 @@ impl<O: PagemapOps> Active<'_, O> {
 }
 
 impl<'a, O: PagemapOps> Batch<'a, O> {
-    /// What was collected of `range`, of which `rest` is left.
+    /// What a walk has collected of `range`, of which `rest` is left.
     ///
     /// # Safety
     ///
@@ -169,6 +171,7 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
             notifier,
             watching,
             holes_writable,
+            looked_up: true,
             pfns,
             range,
             rest,
@@ -210,6 +213,7 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
             notifier,
             watching,
             holes_writable,
+            looked_up,
             pfns,
             range,
             ..
@@ -222,9 +226,11 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
             Some(changes) if changes.spare_collected() => changes,
             _ => return (outcome, None),
         };
-        for pfn in pfns.iter_mut() {
-            if HmmPfn::new(*pfn).is_collected() || !changes.spare_mapped() {
-                *pfn = 0;
+        if looked_up {
+            for pfn in pfns.iter_mut() {
+                if HmmPfn::new(*pfn).is_collected() || !changes.spare_mapped() {
+                    *pfn = 0;
+                }
             }
         }
         for (index, source, target) in committed.moved() {
