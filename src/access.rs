@@ -359,7 +359,11 @@ pub(crate) fn find<'a>(
     if access != Access::Look {
         statistics.range_faults.add(1);
     }
-    let found = match active.fault(range, access, pfns) {
+    let found = match access {
+        Access::Look => active.look(range, pfns),
+        Access::Read | Access::Write => active.fault(range, access, pfns),
+    };
+    let found = match found {
         Err(error) if error == EBUSY => None,
         faulted => faulted?.validate().ok(),
     };

@@ -5,6 +5,10 @@
 //! C header: [`include/linux/hmm.h`](srctree/include/linux/hmm.h)
 
 use super::{
+    buffer::{
+        cleared,
+        Word, //
+    },
     frame::{
         DeviceOffset,
         Frame,
@@ -52,8 +56,8 @@ impl Access {
     }
 }
 
-/// Room for the answers about a few pages, of who asks: to allocate it costs more than to clear it.
-pub(crate) struct FewPfns<const PAGES: usize = 16>([usize; PAGES]);
+/// Room for the answers about a few pages, of who asks: to allocate it costs more.
+pub(crate) struct FewPfns<const PAGES: usize = 16>([Word; PAGES]);
 
 impl FewPfns {
     /// Room for the answers about 16 pages.
@@ -67,7 +71,7 @@ impl<const PAGES: usize> FewPfns<PAGES> {
     /// Room for the answers about `PAGES` pages: 8 bytes on the stack for each.
     #[inline]
     pub(crate) const fn for_pages() -> Self {
-        Self([0; PAGES])
+        Self([Word::uninit(); PAGES])
     }
 }
 
@@ -75,7 +79,7 @@ impl<const PAGES: usize> FewPfns<PAGES> {
 pub(crate) struct PfnBuffer<'few>(Room<'few>);
 
 enum Room<'few> {
-    Few(&'few mut [usize]),
+    Few(&'few mut [Word]),
     Many(KVec<usize>),
 }
 
@@ -93,11 +97,12 @@ impl<'few> PfnBuffer<'few> {
         Ok(Self(if len <= FEW {
             Room::Few(&mut few.0)
         } else {
-            Room::Many(KVec::from_elem(0, len, GFP_KERNEL_ACCOUNT)?)
+            Room::Many(KVec::with_capacity(len, GFP_KERNEL_ACCOUNT)?)
         }))
     }
 
-    /// An entry for each page of `range`.
+    /// An entry for each page of `range`, all zeroes: flags of the last answer would be taken for part of
+    /// the next question.
     ///
     /// # Errors
     ///
@@ -107,11 +112,11 @@ impl<'few> PfnBuffer<'few> {
         if !range.is_in_one_block() {
             return Err(E2BIG);
         }
-        let room: &mut [usize] = match &mut self.0 {
+        let room = match &mut self.0 {
             Room::Few(entries) => entries,
-            Room::Many(entries) => entries,
+            Room::Many(entries) => entries.spare_capacity_mut(),
         };
-        room.get_mut(..range.pages()).ok_or(E2BIG)
+        room.get_mut(..range.pages()).map(cleared).ok_or(E2BIG)
     }
 }
 
@@ -207,17 +212,20 @@ impl<O: PagemapOps> Iterator for Runs<'_, O> {
     // page.
     #[inline(always)]
     fn next(&mut self) -> Option<Run> {
-        // Told by what is left: few ask for it.
-        let start = self.end - self.pfns.len() * PAGE_SIZE;
         let mut pfn = HmmPfn::new(*self.pfns.next()?);
         let mut pages = 1;
+        let end = self.end;
+        // Told by what is left: few ask for it.
+        let start = |left: &Iter<'_, usize>, pages| end - (left.len() + pages) * PAGE_SIZE;
 
         if pfn.order() != 0 {
+            let start = start(&self.pfns, 1);
+
             pages += self.skip_others(pfn, start);
             pfn = pfn.at(start);
         }
         Some(Run {
-            start,
+            start: start(&self.pfns, pages),
             pages,
             // SAFETY: By the type invariant.
             first: unsafe { Mapping::new(pfn, self.owner) },

@@ -166,8 +166,7 @@ impl<O: PagemapOps> IntervalNotifier<O> {
         unsafe { bindings::mmu_interval_read_begin(self.raw.get()) }
     }
 
-    /// What C is asked about `range`; `pfns` has an entry for each page of it, and all become 0, as
-    /// flags of the last answer would be taken for part of the question.
+    /// What C is asked about `range`; `pfns` has an entry for each page of it: 0.
     // Kernels differ in what else there is, of which zeroes ask for nothing.
     #[allow(clippy::needless_update, reason = "7.3 as it is has no other members")]
     pub(super) fn request(
@@ -177,7 +176,6 @@ impl<O: PagemapOps> IntervalNotifier<O> {
         seq: usize,
         pfns: &mut [usize],
     ) -> shims::hmm_range {
-        pfns.fill(0);
         shims::hmm_range {
             notifier: self.raw.get(),
             notifier_seq: seq,
@@ -349,6 +347,42 @@ impl<'n, O: PagemapOps> Active<'n, O> {
     /// [`EINTR`] if a fatal signal comes while waiting.
     pub(crate) fn mmap_read(&mut self) -> Result<MmapRead<'_>> {
         MmapRead::lock(&self.mm)
+    }
+
+    /// Finds out where the pages of `range` are, without making them present: as [`fault`](Self::fault)
+    /// does, but tries once.
+    ///
+    /// Takes the mmap lock. May sleep.
+    ///
+    /// C: `hmm_range_fault()`.
+    ///
+    /// # Errors
+    ///
+    /// * [`E2BIG`][]: `range` does not lie in one block, or is longer than the buffer.
+    /// * [`EFAULT`][]: the OOM killer is tearing the address space down.
+    /// * [`EBUSY`][]: others changed the range meanwhile.
+    /// * [`EINTR`][]: killed.
+    pub(crate) fn look<'a>(
+        &'a mut self,
+        range: PageRange,
+        buffer: &'a mut PfnBuffer<'_>,
+    ) -> Result<Faulted<'a, O>> {
+        let (notifier, mm) = self.parts();
+        let pfns = buffer.entries(range)?;
+        let seq = notifier.begin();
+        let mmap = MmapRead::lock(mm)?;
+
+        if !mmap.is_stable() {
+            return Err(EFAULT);
+        }
+        let mut raw = notifier.request(range, Access::Look, seq, pfns);
+        // SAFETY: The notifier is inserted and subscribes to the whole of `mm`, whose lock is held; the
+        // sequence was read before. `hmm_pfns` has an entry for each page of the range.
+        to_result(unsafe { shims::hmm_range_fault(&mut raw) })?;
+
+        // SAFETY: The call has written what it found to `pfns`, after the sequence had been read; these are
+        // for a range in one block.
+        Ok(unsafe { Faulted::new(notifier, seq, range, pfns) })
     }
 
     /// Finds out where the pages of `range` are and, if `access` asks for it, makes them present.

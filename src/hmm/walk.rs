@@ -81,7 +81,7 @@ pub(crate) const SUPPORTED: bool = HmmPfn::CAN_COLLECT;
 /// * `mmap` locks the address space that `notifier` subscribes to.
 /// * `seq` is a sequence of `notifier`, read before the lock was taken, and after `watching` began to
 ///   watch `range` there.
-/// * `range` lies in one block. `pfns` and the arrays have an entry for each page of it.
+/// * `range` lies in one block. `pfns` and the arrays have an entry for each page of it, `pfns` zeroes.
 #[must_use = "a walk does nothing until it collects"]
 pub(crate) struct Walk<'a, O: PagemapOps> {
     mmap: MmapRead<'a>,

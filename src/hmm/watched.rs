@@ -110,7 +110,6 @@ impl<O: PagemapOps> Active<'_, O> {
             return Err(EINVAL);
         }
         let pfns = pfns.entries(range)?;
-        pfns.fill(0);
 
         // There a page may be mapped so that each access is told to userfaultfd, and only a look finds
         // out which.
