@@ -4,15 +4,13 @@
 //! `DeviceIndex`, `PageRange`.
 
 use crate::hmm::{
+    buffer::MigrateBuffer,
     frame::{
         DeviceIndex,
         Pfn, //
     },
     free::FreePage,
-    migrate::{
-        MigrateBuffer,
-        Select, //
-    },
+    migrate::Select,
     mm::MmapRead,
     notifier::IntervalNotifier,
     page::LockedPage,

@@ -3,10 +3,10 @@
 //! Misuse of a migration: `Collected`, `Committed`, and the pages that go into it.
 
 use crate::hmm::{
+    buffer::MigrateBuffer,
     contents::Contents,
     migrate::{
         Collected,
-        MigrateBuffer,
         Select,
         Source, //
     },
@@ -134,7 +134,7 @@ fn page_of_contents(contents: &Contents) {
 fn bytes_after_contents(contents: Contents) {
     let bytes = contents.bytes();
     drop(contents); //~ E0505
-    let _ = bytes.as_device();
+    let _ = bytes.pages();
 }
 
 // The way home may begin only where mm, or this folder, has collected pages of the device.

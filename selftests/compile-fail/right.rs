@@ -3,21 +3,18 @@
 //! Right use of the abstractions: nothing here is refused.
 
 use crate::hmm::{
+    buffer::MigrateBuffer,
     home::{
         bring_home,
         HomePages, //
     },
-    leaf::Reserve,
     mapping::{
         Access,
         FewPfns,
         Mapping,
         PfnBuffer, //
     },
-    migrate::{
-        MigrateBuffer,
-        Select, //
-    },
+    migrate::Select,
     notifier::Active,
     outcome::Outcome,
     page::LockedPage,
@@ -47,7 +44,7 @@ fn read<O: PagemapOps>(active: &mut Active<'_, O>, range: PageRange, to: UserPtr
                 };
             }
         }
-        let mut reserve = Reserve::new()?;
+        let mut reserve = active.reserve()?;
         if let Ok(found) = active.fault(range, Access::Read, &mut buffer)?.validate() {
             found.publish(&mut reserve, |run| run.first != Mapping::Error);
         }
@@ -84,7 +81,7 @@ fn walk<O: PagemapOps>(
     let mut few = FewPfns::new();
     let mut pfns = PfnBuffer::new(range.pages(), &mut few)?;
     let mut buffer = MigrateBuffer::new(range.pages())?;
-    let mut reserve = Reserve::new()?;
+    let mut reserve = active.reserve()?;
 
     let walk = active.walk(range, Access::Write, false, &mut pfns, &mut buffer)?;
     if let Some(mut batch) = walk.collect(&mut 0)? {

@@ -5,16 +5,14 @@
 
 use crate::hmm::{
     answer::Validated,
+    contents::Bytes,
     migrate::{
         Collected,
         Committed, //
     },
     mm::MmapRead,
     notifier::Locked,
-    page::{
-        DevicePtr,
-        LockedPage, //
-    },
+    page::LockedPage,
     pagemap::PagemapOps,
     walk::Walk,
     watched::Batch, //
@@ -57,8 +55,8 @@ fn hand_over_locked_page(page: LockedPage) {
     hand_over(page); //~ E0277
 }
 
-fn hand_over_page(page: DevicePtr<'_>) {
-    hand_over(page); //~ E0277
+fn hand_over_lent_bytes(bytes: Bytes<'_>) {
+    hand_over(bytes); //~ E0277
 }
 
 // Drivers have no unsafe code.

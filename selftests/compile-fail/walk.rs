@@ -4,12 +4,12 @@
 
 use crate::hmm::{
     answer::Validated,
+    buffer::MigrateBuffer,
     leaf::Reserve,
     mapping::{
         Access,
         PfnBuffer, //
     },
-    migrate::MigrateBuffer,
     notifier::Active,
     pagemap::PagemapOps,
     range::PageRange,
