@@ -428,41 +428,39 @@ void dmirror_shim_clear_pages(struct page *page, unsigned long count)
 }
 
 /*
- * Kernel memory, in one piece. What is copied in part does not count, as where the
- * user addresses end; before that end there may be room for no more than a page.
+ * Kernel memory in one piece: how many pages have been copied as a whole. Near the
+ * end of what can be written, and of user addresses, a single page is tried.
  */
 unsigned long dmirror_shim_copy_pages_to_user(void __user *to,
 					      struct page *from,
 					      unsigned long count)
 {
-	unsigned long size = count << PAGE_SHIFT, left;
+	unsigned long size = count << PAGE_SHIFT, copied = 0;
+	void *addr = page_address(from);
 
-	BUILD_BUG_ON(!IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP));
-	if (!access_ok(to, size))
-		size = PAGE_SIZE;
-	if (!access_ok(to, size))
-		return 0;
 	pagefault_disable();
-	left = __copy_to_user_inatomic(to, page_address(from), size);
+	if (access_ok(to, size))
+		copied = size - __copy_to_user_inatomic(to, addr, size);
+	if (copied < PAGE_SIZE && count > 1 && access_ok(to, PAGE_SIZE))
+		copied = PAGE_SIZE - __copy_to_user_inatomic(to, addr, PAGE_SIZE);
 	pagefault_enable();
-	return (size - left) >> PAGE_SHIFT;
+	return copied >> PAGE_SHIFT;
 }
 
 unsigned long dmirror_shim_copy_pages_from_user(struct page *to,
 						const void __user *from,
 						unsigned long count)
 {
-	unsigned long size = count << PAGE_SHIFT, left;
+	unsigned long size = count << PAGE_SHIFT, copied = 0;
+	void *addr = page_address(to);
 
-	BUILD_BUG_ON(!IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP));
-	if (!access_ok(from, size))
-		size = PAGE_SIZE;
-	if (!access_ok(from, size))
-		return 0;
 	pagefault_disable();
-	left = __copy_from_user_inatomic(page_address(to), from, size);
+	if (access_ok(from, size))
+		copied = size - __copy_from_user_inatomic(addr, from, size);
+	if (copied < PAGE_SIZE && count > 1 && access_ok(from, PAGE_SIZE))
+		copied = PAGE_SIZE - __copy_from_user_inatomic(addr, from, PAGE_SIZE);
 	pagefault_enable();
-	return (size - left) >> PAGE_SHIFT;
+	return copied >> PAGE_SHIFT;
 }
 
 /*

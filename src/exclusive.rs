@@ -15,6 +15,7 @@ use crate::{
     },
     device::DeviceMemory,
     hmm::{
+        answer::Retry,
         mapping::{
             Access,
             FewPfns,
@@ -175,13 +176,21 @@ fn take_some(active: &mut Space<'_>, range: PageRange, taken: &mut usize) -> Res
     let mut reserve = active.reserve()?;
     let mut section = active.exclusive()?;
 
+    let mut result = Ok(());
+
     for address in range.addresses() {
-        if section.make(address)?.enter(&mut reserve).is_err() {
-            break;
+        let page = section.make(address);
+        match page.map(|page| page.enter(&mut reserve)) {
+            Ok(Ok(())) => *taken += 1,
+            // Something has changed.
+            Ok(Err(Retry)) => break,
+            Err(error) => {
+                result = Err(error);
+                break;
+            }
         }
-        *taken += 1;
     }
     drop(section);
     active.keep(reserve);
-    Ok(())
+    result
 }

@@ -92,6 +92,7 @@ pub(crate) struct Migrator<'m> {
     memory: &'m DeviceMemory,
     buffer: MigrateBuffer<'m>,
     arrivals: Arrivals<'m>,
+    reserve: Reserve,
     /// The address to which [`fault_in`](Self::fault_in) has got.
     moved_to: usize,
 }
@@ -130,6 +131,7 @@ impl<'m> Migrator<'m> {
             memory,
             buffer: MigrateBuffer::with(pages, few)?,
             arrivals: Arrivals::new(memory, huge),
+            reserve: Reserve::empty(),
             moved_to: 0,
         })
     }
@@ -218,7 +220,7 @@ impl<'m> Migrator<'m> {
         let _ = self.arrivals.make_room(range);
         self.arrivals.fill(range)?;
 
-        let mut reserve = active.reserve()?;
+        active.fill(&mut self.reserve)?;
 
         let whole = self.arrivals.has_huge();
         let walk = active.walk(range, access, whole, pfns, &mut self.buffer)?;
@@ -228,7 +230,7 @@ impl<'m> Migrator<'m> {
         self.memory.statistics().pause.wait();
         batch.offer(self.arrivals.targets());
         let (pages, rest) = (batch.walked(), batch.rest());
-        let (outcome, entered) = batch.finish(|found| enter(found, access, &mut reserve));
+        let (outcome, entered) = batch.finish(|found| enter(found, access, &mut self.reserve));
 
         self.memory.statistics().to_device.add(outcome);
         Ok(Some(Walked {
@@ -297,9 +299,10 @@ fn settle(
         return Ok(on_device);
     }
     let mut patience = Patience::new();
+    let mut reserve = Reserve::empty();
 
     loop {
-        let mut reserve = active.reserve()?;
+        active.fill(&mut reserve)?;
         let Entered { on_device, missing } = look(active, memory, range, pfns, |found| {
             enter(found, access, &mut reserve)
         })?;

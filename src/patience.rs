@@ -13,8 +13,8 @@ use kernel::{
     }, //
 };
 
-/// A request that makes no progress for that long gives up. Longer than the look-up itself waits
-/// for one change of the address space to end.
+/// A request that makes no progress for that long gives up. Longer than a fault of the device itself is
+/// tried again.
 const LIMIT: Delta = Delta::from_secs(10);
 
 /// Retries that follow at once; from then on there is a pause.

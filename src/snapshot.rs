@@ -53,8 +53,8 @@ pub(crate) fn snapshot(
     }
 }
 
-/// The snapshot of a request for up to `FEW` pages, or of blocks of up to `ROOM`: to clear room for
-/// more takes longer than to look at a few.
+/// The snapshot of a request for up to `FEW` pages, with room for the answers on the stack, or of blocks;
+/// of up to `ROOM` pages: to clear the bytes of more takes longer than to look at a few.
 // Not inlined, for its room on the stack.
 #[inline(never)]
 fn snapshot_with<const FEW: usize, const ROOM: usize>(

@@ -87,8 +87,8 @@ pub(crate) struct Statistics {
     pub(crate) cpu_faults: Counter,
     /// How often the device had mm make pages present for it.
     pub(crate) range_faults: Counter,
-    /// How often what mm had found was out of date when the device came to use it, or changed for too
-    /// long to be found.
+    /// How often what mm had found was out of date when the device came to use it, or mm found nothing, as
+    /// others were changing it.
     pub(crate) retries: Counter,
     /// Pages that RELEASE has brought home.
     pub(crate) evictions: Counter,

@@ -134,7 +134,8 @@ impl<'a, O: PagemapOps> Validated<'a, O> {
         unsafe { Runs::new(self.owner, self.range, self.pfns) }
     }
 
-    /// Enters those runs of pages that `choose` chooses into the page table. Does not sleep.
+    /// Enters those runs of pages that `choose` chooses into the page table. Does not sleep. What is left
+    /// of `reserve` goes back to the table: fill it again before the next.
     ///
     /// `choose` runs under the notifier lock, maybe with the mmap lock and folio locks held: see the
     /// lock order of [`notifier`](super::notifier).

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Room for the arrays of a migration.
+//! Room for the arrays of a migration, and what those of a walk are made of.
 //!
 //! C header: [`include/linux/migrate.h`](srctree/include/linux/migrate.h)
 
@@ -17,11 +17,12 @@ use kernel::prelude::*;
 /// most twice as many entries as there are pages.
 const WORDS_PER_PAGE: usize = 4;
 
-/// An entry of which nothing is known before C has written it. To clear them first would cost as much as
-/// to collect a page that is not there.
+/// An entry of which nothing is known before it is written, by C, or as the question of a walk. To clear
+/// all of them first would cost as much as to collect a page that is not there.
 pub(super) type Word = MaybeUninit<usize>;
 
-/// Room for the entries of a few pages, of who asks: to allocate it costs more.
+/// Room for the entries of a few pages, on the stack of who asks: to allocate it would cost more than to
+/// collect a page.
 pub(crate) struct FewWords<const PAGES: usize = 4>([[Word; WORDS_PER_PAGE]; PAGES]);
 
 impl FewWords {

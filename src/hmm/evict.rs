@@ -77,8 +77,10 @@ pub(super) unsafe fn evict<O: PagemapOps>(
             let (true, Ok(Arrays { src, dst, .. })) = (filled, buffer.arrays(count)) else {
                 continue;
             };
-            let src = cleared(src.get_mut(..count).unwrap_or_default());
-            let dst = cleared(dst.get_mut(..count).unwrap_or_default());
+            let (Some(src), Some(dst)) = (src.get_mut(..count), dst.get_mut(..count)) else {
+                continue;
+            };
+            let (src, dst) = (cleared(src), cleared(dst));
             let src_entries = src.as_mut_ptr();
             // SAFETY: By the safety requirements; `src` has room for all.
             unsafe { shims::dmirror_shim_migrate_device_range(src_entries, pagemap, first, count) };

@@ -169,7 +169,7 @@ impl Leaf {
         let Some(slot) = self.entries.get_mut(index) else {
             return;
         };
-        // OVERFLOW: By the type invariant.
+        // INVARIANT: This one slot changes. OVERFLOW: It is among the `used`, if it is not empty.
         self.used += usize::from(entry != Entry::EMPTY);
         self.used -= usize::from(*slot != Entry::EMPTY);
         *slot = entry;
@@ -195,7 +195,7 @@ struct Blank {
 ///
 /// # Invariants
 ///
-/// No entry of the leaf is used.
+/// The leaf has all its entries, and none is used.
 pub(crate) struct Reserve(Option<Blank>);
 
 impl Reserve {
@@ -229,7 +229,7 @@ impl Reserve {
     pub(super) fn new() -> Result<Self> {
         let entries = KVec::from_elem(Entry::EMPTY, BLOCK_PAGES, GFP_KERNEL_ACCOUNT)?;
 
-        // INVARIANT: All entries are empty.
+        // INVARIANT: All entries are there, and empty.
         Ok(Self(Some(Blank {
             node: RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
             leaf: Leaf { used: 0, entries },
@@ -238,11 +238,11 @@ impl Reserve {
 
     /// The memory of a leaf, which was in `node` and is empty. Does not sleep.
     pub(super) fn of(node: RBTreeNode<usize, Leaf>, leaf: Leaf) -> Self {
-        let is_empty = leaf.used == 0;
+        let is_blank = leaf.used == 0 && leaf.entries.len() == BLOCK_PAGES;
         let node = node.into_reservation();
 
-        // INVARIANT: No entry is used.
-        Self(is_empty.then_some(Blank { node, leaf }))
+        // INVARIANT: All entries are there, and none is used.
+        Self(is_blank.then_some(Blank { node, leaf }))
     }
 
     /// Takes what `other` has, unless there is something. Does not sleep.

@@ -56,7 +56,8 @@ impl Access {
     }
 }
 
-/// Room for the answers about a few pages, of who asks: to allocate it costs more.
+/// Room for the answers about a few pages, on the stack of who asks: to allocate it would cost more than
+/// to look at one.
 pub(crate) struct FewPfns<const PAGES: usize = 16>([Word; PAGES]);
 
 impl FewPfns {

@@ -214,7 +214,8 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
         let raw = raw.write(select.request(range, whole, owner, src, dst));
         raw.vma = vma;
         raw.fault_page = fault_page;
-        // SAFETY: By the safety requirements; the arrays have all the entries that may be written.
+        // SAFETY: By the safety requirements; the arrays have all the entries that may be written, and C
+        // reads none that it has not written.
         to_result(unsafe { shims::migrate_vma_setup(raw) })?;
 
         let collected = raw.npages;
@@ -247,8 +248,10 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
     }
 
     /// Asks for a target for each page that can move, and each hole: `choose` gets the number of
-    /// small pages that it is as large as, 1 or [`BLOCK_PAGES`](super::range::BLOCK_PAGES), and where it comes from, and returns
+    /// small pages that it is as large as, 1 or [`BLOCK_PAGES`], and where it comes from, and returns
     /// the page that shall take its place, filled and of the same size, or `None` to leave it.
+    ///
+    /// [`BLOCK_PAGES`]: super::range::BLOCK_PAGES
     pub(crate) fn offer(
         &mut self,
         mut choose: impl FnMut(usize, Source<'_, O>) -> Option<LockedPage>,

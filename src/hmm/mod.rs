@@ -19,14 +19,15 @@
 //! # The protocols
 //!
 //! *Mirror*: [`Active::fault`] → [`Faulted::validate`] → [`Validated::publish`], and again from the
-//! start on [`Retry`]. But for the last protocol nothing else fills the page table, so that it never
+//! start on [`Retry`]; with [`Active::look`] instead, for what is there already. But for the last protocol nothing else fills the page table, so that it never
 //! holds a page that has gone.
 //!
 //! *Migrate*: [`MmapRead::migrate`] (collect, unmap) → [`Collected::offer`] (allocate, copy) →
-//! [`Collected::commit`] → drop, or the last two in one, [`Collected::finish`]. The page table of the device is not touched: it loses the entries
-//! through the notifier like everyone else's, and is filled again by the first protocol. Writing it
-//! from here is how a driver gets stale entries: a `MADV_DONTNEED`, which needs no more than the
-//! mmap lock for reading, may already have removed the page.
+//! [`Collected::commit`] → drop, or the last two in one, [`Collected::finish`]. The page table of the
+//! device is not touched: it loses the entries through the notifier like everyone else's, and is
+//! filled again by the first protocol. Writing it from here is how a driver gets stale entries: a
+//! `MADV_DONTNEED`, which needs no more than the mmap lock for reading, may already have removed the
+//! page.
 //!
 //! *Migrate to the device*: [`Active::collect`] → [`Batch::offer`] → [`Batch::finish`], the same, but
 //! the last step also fills the page table, with the pages where they are now, while they are still
@@ -57,6 +58,7 @@
 //!
 //! [`IntervalNotifier`]: notifier::IntervalNotifier
 //! [`Active::fault`]: notifier::Active::fault
+//! [`Active::look`]: notifier::Active::look
 //! [`Faulted`]: answer::Faulted
 //! [`Faulted::validate`]: answer::Faulted::validate
 //! [`Validated`]: answer::Validated

@@ -79,7 +79,7 @@ use kernel::{
     types::Opaque, //
 };
 
-/// How long one look-up may be disturbed by other changes of its range, in milliseconds.
+/// How long one fault of the device may be disturbed by other changes of its range, in milliseconds.
 const RETRY_TIMEOUT_MS: u32 = 1000;
 
 /// A subscription to all changes of one address space, with the page table that depends on it.

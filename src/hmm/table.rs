@@ -220,7 +220,7 @@ impl PageTable {
 
     /// Learns what is mapped at the pages of `range`, which lies in one block: of each run, from the
     /// first page on, how many pages it has, and the first, if it is to be learned. Does not allocate:
-    /// without a reserve pages may stay unknown, and are faulted once more.
+    /// without a reserve pages may stay unknown, and are faulted once more. Keeps what is left of it.
     ///
     /// A page that the device holds exclusively stays so. Whoever looked it up before has found
     /// the same page; whoever did afterwards, nothing; and neither has been notified, as nothing
@@ -405,6 +405,47 @@ mod tests {
             )
         };
         assert_eq!(count(&table), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn an_empty_leaf_is_kept_blank() -> Result {
+        let mut table = PageTable::new();
+        let range = PageRange::new(500 << PAGE_SHIFT, 12, usize::MAX)?;
+        let runs = [(10, Some(page(7, WRITE)))];
+        // SAFETY: No memory is reached through the entries of a test.
+        unsafe { table.map(range, &mut Reserve::new()?, runs.into_iter()) };
+        assert_eq!(count(&table), 10);
+        for number in 500..510 {
+            table.invalidate(number..=number);
+        }
+        assert!(table.leaves.is_empty());
+
+        let mut reserve = Reserve::empty();
+        table.lend(&mut reserve);
+        assert!(!reserve.is_empty());
+        map(&mut table, 0, &page(1, WRITE), &mut reserve);
+        assert_eq!(count(&table), 1);
+        for number in 1..BLOCK_PAGES {
+            assert_eq!(find(&table, number << PAGE_SHIFT), None);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_not_needed_is_kept() -> Result {
+        let mut table = table(0, 2)?;
+        let mut reserve = Reserve::new()?;
+        map(&mut table, 0, &page(3, WRITE), &mut reserve);
+        assert!(reserve.is_empty());
+        table.lend(&mut reserve);
+        assert!(!reserve.is_empty());
+
+        // Who forgets a whole block does not clear its leaf.
+        table.invalidate(0..=511);
+        let mut other = Reserve::empty();
+        table.lend(&mut other);
+        assert!(other.is_empty());
         Ok(())
     }
 

@@ -128,7 +128,7 @@ impl<O: PagemapOps> Active<'_, O> {
         // The walk ends with the VMA that it begins in.
         let whole = whole && mmap.vma_at(range.start()).is_some_and(may_be_huge);
         // INVARIANT: Notifier and lock are those of `self`; the buffers have given an entry for each
-        // page, which `pfns` does only for a range in one block.
+        // page, which `pfns` does only for a range in one block, and zeroes.
         Ok(Walk {
             mmap,
             notifier,
@@ -198,8 +198,8 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
 
         let walk = |locked: &mut bool| {
             // SAFETY: By the type invariants the lock of the notifier's address space is held, the
-            // sequence was read before it was taken, and the arrays are long enough. The owners in
-            // both structures are the same.
+            // sequence was read before it was taken, and the arrays are long enough; C reads no entry of
+            // them that it has not written. The owners in both structures are the same.
             watching.during(Step::Migrating, || unsafe {
                 shims::dmirror_shim_hmm_range_collect(raw, to_migrate, locked)
             })

@@ -24,7 +24,7 @@
 //!
 //! # Lock order
 //!
-//! The notifier lock guards the watch, and is taken with pages collected; see
+//! The notifier lock guards the watch, but not its step, and is taken with pages collected; see
 //! [`notifier`](super::notifier).
 
 use super::{
@@ -74,11 +74,7 @@ impl State {
         step: &CurrentStep,
     ) {
         if let Some(watch) = &mut self.watch {
-            let step = match current() == watch.task {
-                true => step.get(),
-                false => Step::Elsewhere,
-            };
-            watch.note(&pages, step, for_device);
+            watch.note(&pages, current(), step, for_device);
         }
         self.table.invalidate(pages);
     }
@@ -172,11 +168,22 @@ impl Changes {
 }
 
 impl Watch {
-    /// A change of `pages`: of the watching thread in this `step`, or of another, which is elsewhere.
-    fn note(&mut self, pages: &RangeInclusive<usize>, step: Step, for_device: bool) {
+    /// The thread `task` changes `pages`. If it is the watching one, it is at that `step`; another is
+    /// elsewhere.
+    fn note(
+        &mut self,
+        pages: &RangeInclusive<usize>,
+        task: usize,
+        step: &CurrentStep,
+        for_device: bool,
+    ) {
         if pages.start() > self.pages.end() || pages.end() < self.pages.start() {
             return;
         }
+        let step = match task == self.task {
+            true => step.get(),
+            false => Step::Elsewhere,
+        };
         match (step, for_device) {
             (Step::Migrating, true) => {}
             (Step::Migrating | Step::Unmapping, false) => self.changes.by_self = true,
@@ -268,17 +275,29 @@ mod tests {
     type Change = (RangeInclusive<usize>, bool, bool);
 
     fn after(step: Step, changes: &[Change]) -> Changes {
+        let current = CurrentStep::new();
+        current.set(step);
         let mut watch = Watch {
             task: 0,
             pages: 10..=19,
             changes: Changes::default(),
         };
         for (pages, by_self, for_device) in changes {
-            let step = if *by_self { step } else { Step::Elsewhere };
+            let task = if *by_self { watch.task } else { watch.task + 1 };
 
-            watch.note(pages, step, *for_device);
+            watch.note(pages, task, &current, *for_device);
         }
         watch.changes
+    }
+
+    #[test]
+    fn a_step_lasts_until_the_next() {
+        let current = CurrentStep::new();
+        assert_eq!(current.get(), Step::Elsewhere);
+        for step in [Step::Migrating, Step::Unmapping, Step::Elsewhere] {
+            current.set(step);
+            assert_eq!(current.get(), step);
+        }
     }
 
     #[test]
