@@ -54,7 +54,7 @@ use kernel::{
 };
 
 /// Pages copied in one hold of the notifier lock; what a change of the address space may wait for.
-const PAGES_PER_LOCK: usize = 16;
+const PAGES_PER_LOCK: usize = 64;
 
 /// The way that the data go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

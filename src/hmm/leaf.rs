@@ -64,10 +64,10 @@ impl Entry {
     /// the same rights; of the device's private memory, one behind the other.
     pub(super) fn run(self, others: &[Self]) -> usize {
         let end = if self.0 & Self::DEVICE != 0 {
-            let mut next = self;
-            others.iter().position(|&other| {
-                next = next.next(1);
-                other != next
+            let mut next = self.0;
+            others.iter().position(|other| {
+                next = next.wrapping_add(1 << Self::SHIFT);
+                other.0 != next
             })
         } else {
             others
@@ -166,22 +166,24 @@ impl Leaf {
 
     /// Replaces the entry at `index`, a number below [`BLOCK_PAGES`].
     pub(super) fn set(&mut self, index: usize, entry: Entry) {
-        let Some(slot) = self.entries.get_mut(index) else {
+        self.set_if(index, entry, |_| true);
+    }
+
+    /// The same, unless the device holds the page exclusively.
+    fn set_shared(&mut self, index: usize, entry: Entry) {
+        self.set_if(index, entry, |old| !old.is_exclusive());
+    }
+
+    /// The same, if the entry that is there `yields`.
+    #[inline(always)]
+    fn set_if(&mut self, index: usize, entry: Entry, yields: impl FnOnce(Entry) -> bool) {
+        let Some(slot) = self.entries.get_mut(index).filter(|old| yields(**old)) else {
             return;
         };
         // INVARIANT: This one slot changes. OVERFLOW: It is among the `used`, if it is not empty.
         self.used += usize::from(entry != Entry::EMPTY);
         self.used -= usize::from(*slot != Entry::EMPTY);
         *slot = entry;
-    }
-
-    /// The same, unless the device holds the page exclusively.
-    fn set_shared(&mut self, index: usize, entry: Entry) {
-        let old = self.entries.get(index);
-
-        if !old.is_some_and(|old| old.is_exclusive()) {
-            self.set(index, entry);
-        }
     }
 }
 
