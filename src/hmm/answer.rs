@@ -135,7 +135,7 @@ impl<'a, O: PagemapOps> Validated<'a, O> {
     }
 
     /// Enters those runs of pages that `choose` chooses into the page table. Does not sleep. What is left
-    /// of `reserve` goes back to the table: fill it again before the next.
+    /// of `reserve` is kept for others: fill it again before the next.
     ///
     /// `choose` runs under the notifier lock, maybe with the mmap lock and folio locks held: see the
     /// lock order of [`notifier`](super::notifier).
@@ -152,5 +152,6 @@ impl<'a, O: PagemapOps> Validated<'a, O> {
         // the direct map; the table is that of the address space in which it was found, and each
         // notification invalidates it.
         unsafe { self.state.map(self.range, reserve, chosen) };
+        self.owner.spare().keep(reserve);
     }
 }

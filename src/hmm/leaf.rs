@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The leaves of a [`PageTable`](super::table::PageTable), and their entries.
+//!
+//! # Lock order
+//!
+//! The lock of a [`Spare`] is the last: nothing is taken, allocated or freed under it. It is taken under a
+//! notifier lock.
 
 use super::{
     frame::{
@@ -11,12 +16,14 @@ use super::{
     range::BLOCK_PAGES, //
 };
 use kernel::{
+    new_spinlock,
     page::PAGE_SHIFT,
     prelude::*,
     rbtree::{
         RBTreeNode,
         RBTreeNodeReservation, //
-    }, //
+    },
+    sync::SpinLock, //
 };
 
 /// One entry of a leaf: empty, or where the page is. Of memory that the CPU addresses too, that is its
@@ -248,7 +255,7 @@ impl Reserve {
     }
 
     /// Takes what `other` has, unless there is something. Does not sleep.
-    pub(super) fn fill_from(&mut self, other: &mut Self) {
+    fn fill_from(&mut self, other: &mut Self) {
         if self.is_empty() {
             self.0 = other.0.take();
         }
@@ -259,6 +266,37 @@ impl Reserve {
         let Blank { node, leaf } = self.0.take()?;
 
         Some(node.into_node(block, leaf))
+    }
+}
+
+/// Memory for one leaf that was needed no longer, for whoever needs one next: to allocate it, and to clear
+/// it, costs as much as to copy two pages.
+#[pin_data]
+pub(super) struct Spare {
+    #[pin]
+    reserve: SpinLock<Reserve>,
+}
+
+impl Spare {
+    /// Nothing as yet.
+    pub(super) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            reserve <- new_spinlock!(Reserve::empty(), "Spare::reserve"),
+        })
+    }
+
+    /// Fills `reserve`, if there is nothing in it, with what is here. Does not sleep.
+    pub(super) fn lend(&self, reserve: &mut Reserve) {
+        if reserve.is_empty() {
+            reserve.fill_from(&mut self.reserve.lock());
+        }
+    }
+
+    /// Keeps what is left in `reserve`, unless there is something already. Does not sleep.
+    pub(super) fn keep(&self, reserve: &mut Reserve) {
+        if !reserve.is_empty() {
+            self.reserve.lock().fill_from(reserve);
+        }
     }
 }
 
@@ -322,5 +360,22 @@ mod tests {
         assert_eq!(first.run(&[device(5, READ), device(7, READ)]), 1);
         assert_eq!(first.run(&[device(5, WRITE)]), 0);
         assert_eq!(first.run(&[Entry::EMPTY]), 0);
+    }
+
+    #[test]
+    fn spare_is_lent_to_one() -> Result {
+        let spare = KBox::pin_init(Spare::new(), GFP_KERNEL)?;
+        let (mut one, mut other) = (Reserve::new()?, Reserve::new()?);
+        spare.keep(&mut one);
+        spare.keep(&mut other);
+        assert!(one.is_empty() && !other.is_empty());
+
+        spare.lend(&mut other);
+        spare.lend(&mut one);
+        assert!(!one.is_empty());
+        let mut third = Reserve::empty();
+        spare.lend(&mut third);
+        assert!(third.is_empty());
+        Ok(())
     }
 }

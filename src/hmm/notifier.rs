@@ -266,10 +266,13 @@ impl<O: PagemapOps> IntervalNotifier<O> {
         // SAFETY: `raw` is inserted, and the lock that guards its sequence is held.
         unsafe { shims::dmirror_shim_interval_set_seq(this.raw.get(), seq) };
 
+        let mut emptied = Reserve::empty();
         let for_device = ours && range.event == bindings::mmu_notifier_event_MMU_NOTIFY_MIGRATE;
         if let Some(pages) = pages_touched(range.start, range.end) {
-            state.invalidate(pages, for_device, &this.step);
+            state.invalidate(pages, for_device, &this.step, &mut emptied);
         }
+        drop(state);
+        this.owner.spare().keep(&mut emptied);
         true
     }
 }
@@ -327,17 +330,13 @@ impl<'n, O: PagemapOps> Active<'n, O> {
     ///
     /// [`ENOMEM`].
     pub(crate) fn fill(&mut self, reserve: &mut Reserve) -> Result {
-        if reserve.is_empty() {
-            self.notifier.lock().lend(reserve);
-        }
+        self.notifier.owner().spare().lend(reserve);
         reserve.fill()
     }
 
-    /// Takes back what is left in `reserve`, for the next that needs it. May sleep.
-    pub(crate) fn keep(&mut self, reserve: Reserve) {
-        let mut reserve = reserve;
-
-        self.notifier.lock().keep(&mut reserve);
+    /// Takes back what is left in `reserve`, for the next that needs it.
+    pub(crate) fn keep(&mut self, mut reserve: Reserve) {
+        self.notifier.owner().spare().keep(&mut reserve);
     }
 
     /// Takes the mmap lock. May sleep.

@@ -31,6 +31,7 @@ use super::{
         serve_fault,
         Fault, //
     },
+    leaf::Spare,
     outcome::Outcome,
     page::{
         device_offset,
@@ -94,7 +95,7 @@ pub(crate) trait PagemapOps: Send + Sync + Sized + 'static {
 ///
 /// Of private memory only a [`Pagemap<O>`] has the address of the token as its `owner`. As long as
 /// any clone lives, no other identity has that address.
-pub(crate) struct DeviceOwner<O>(Arc<u8>, PhantomData<fn() -> O>);
+pub(crate) struct DeviceOwner<O>(Arc<Spare>, PhantomData<fn() -> O>);
 
 impl<O> Clone for DeviceOwner<O> {
     fn clone(&self) -> Self {
@@ -110,12 +111,17 @@ impl<O: PagemapOps> DeviceOwner<O> {
     /// [`ENOMEM`].
     pub(crate) fn new() -> Result<Self> {
         // INVARIANT: The address is that of a new allocation, and `as_raw()` is private to `hmm`.
-        Ok(Self(Arc::new(0, GFP_KERNEL)?, PhantomData))
+        Ok(Self(Arc::pin_init(Spare::new(), GFP_KERNEL)?, PhantomData))
     }
 
     /// The identity as C compares it.
     pub(super) fn as_raw(&self) -> *mut c_void {
-        core::ptr::from_ref::<u8>(&self.0).cast_mut().cast()
+        core::ptr::from_ref::<Spare>(&self.0).cast_mut().cast()
+    }
+
+    /// Memory for a leaf of the device's page tables.
+    pub(super) fn spare(&self) -> &Spare {
+        &self.0
     }
 
     /// Whether that memory is of this owner.

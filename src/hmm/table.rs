@@ -99,9 +99,6 @@ pub(crate) enum Target<'a> {
 /// A page that is not in private memory is in the direct map.
 pub(crate) struct PageTable {
     leaves: RBTree<usize, Leaf>,
-    /// Memory for the next leaf, if the last one was not needed any more: to allocate it, and to clear it,
-    /// costs as much as to copy two pages.
-    spare: Reserve,
 }
 
 impl PageTable {
@@ -110,18 +107,7 @@ impl PageTable {
         // INVARIANT: There are no entries.
         Self {
             leaves: RBTree::new(),
-            spare: Reserve::empty(),
         }
-    }
-
-    /// Lets `reserve` have the spare memory for a leaf, if it needs any.
-    pub(super) fn lend(&mut self, reserve: &mut Reserve) {
-        reserve.fill_from(&mut self.spare);
-    }
-
-    /// Keeps what is left in `reserve`, for the next to need a leaf.
-    pub(super) fn keep(&mut self, reserve: &mut Reserve) {
-        self.spare.fill_from(reserve);
     }
 
     /// What the device finds at the pages of `range`, which lies in one block, up to the first at which
@@ -181,8 +167,8 @@ impl PageTable {
     }
 
     /// Forgets these virtual pages (numbers of 4 KiB pages; may reach to the end of the address
-    /// space). Does not allocate.
-    pub(super) fn invalidate(&mut self, pages: RangeInclusive<usize>) {
+    /// space). Does not allocate. Leaves the memory of a leaf that has become empty in `emptied`.
+    pub(super) fn invalidate(&mut self, pages: RangeInclusive<usize>, emptied: &mut Reserve) {
         let mut cursor = self
             .leaves
             .cursor_lower_bound_mut(&(pages.start() / BLOCK_PAGES));
@@ -209,7 +195,7 @@ impl PageTable {
                 let (next, node) = leaf_cursor.remove_current();
 
                 if let Some(leaf) = empty {
-                    self.spare.fill_from(&mut Reserve::of(node, leaf));
+                    *emptied = Reserve::of(node, leaf);
                 }
                 next
             } else {
@@ -220,7 +206,7 @@ impl PageTable {
 
     /// Learns what is mapped at the pages of `range`, which lies in one block: of each run, from the
     /// first page on, how many pages it has, and the first, if it is to be learned. Does not allocate:
-    /// without a reserve pages may stay unknown, and are faulted once more. Keeps what is left of it.
+    /// without a reserve pages may stay unknown, and are faulted once more.
     ///
     /// A page that the device holds exclusively stays so. Whoever looked it up before has found
     /// the same page; whoever did afterwards, nothing; and neither has been notified, as nothing
@@ -262,7 +248,6 @@ impl PageTable {
                 leaf.set_run(first, pages, entry);
             }
         }
-        self.keep(reserve);
     }
 
     /// Learns that the page `pfn` is mapped at the user address `address` for this device alone.
@@ -345,6 +330,12 @@ mod tests {
         Ok(table)
     }
 
+    fn invalidate(table: &mut PageTable, pages: RangeInclusive<usize>) -> Reserve {
+        let mut emptied = Reserve::empty();
+        table.invalidate(pages, &mut emptied);
+        emptied
+    }
+
     fn count(table: &PageTable) -> usize {
         table.leaves.values().map(Leaf::used).sum()
     }
@@ -409,43 +400,25 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_leaf_is_kept_blank() -> Result {
+    fn an_emptied_leaf_is_blank() -> Result {
         let mut table = PageTable::new();
         let range = PageRange::new(500 << PAGE_SHIFT, 12, usize::MAX)?;
         let runs = [(10, Some(page(7, WRITE)))];
         // SAFETY: No memory is reached through the entries of a test.
         unsafe { table.map(range, &mut Reserve::new()?, runs.into_iter()) };
         assert_eq!(count(&table), 10);
-        for number in 500..510 {
-            table.invalidate(number..=number);
-        }
-        assert!(table.leaves.is_empty());
+        assert!(invalidate(&mut table, 501..=509).is_empty());
 
-        let mut reserve = Reserve::empty();
-        table.lend(&mut reserve);
-        assert!(!reserve.is_empty());
-        map(&mut table, 0, &page(1, WRITE), &mut reserve);
+        let mut emptied = invalidate(&mut table, 500..=500);
+        assert!(table.leaves.is_empty() && !emptied.is_empty());
+        map(&mut table, 0, &page(1, WRITE), &mut emptied);
         assert_eq!(count(&table), 1);
         for number in 1..BLOCK_PAGES {
             assert_eq!(find(&table, number << PAGE_SHIFT), None);
         }
-        Ok(())
-    }
-
-    #[test]
-    fn what_is_not_needed_is_kept() -> Result {
-        let mut table = table(0, 2)?;
-        let mut reserve = Reserve::new()?;
-        map(&mut table, 0, &page(3, WRITE), &mut reserve);
-        assert!(reserve.is_empty());
-        table.lend(&mut reserve);
-        assert!(!reserve.is_empty());
-
         // Who forgets a whole block does not clear its leaf.
-        table.invalidate(0..=511);
-        let mut other = Reserve::empty();
-        table.lend(&mut other);
-        assert!(other.is_empty());
+        assert!(invalidate(&mut table, 0..=511).is_empty());
+        assert!(table.leaves.is_empty());
         Ok(())
     }
 
@@ -461,7 +434,7 @@ mod tests {
         assert_eq!(numbers(&table, 500, 100)?, 12);
         assert_eq!(numbers(&table, 512, 8)?, 0);
 
-        table.invalidate(20..=20);
+        invalidate(&mut table, 20..=20);
         assert_eq!(numbers(&table, 4, 508)?, 16);
         let range = PageRange::new(9 << PAGE_SHIFT, 1, usize::MAX)?;
         let found = table.run(range).next().map(|found| found.frame);
@@ -542,7 +515,7 @@ mod tests {
     #[test]
     fn invalidates_no_page_too_many() -> Result {
         let mut table = table(508, 8)?;
-        table.invalidate(510..=512);
+        invalidate(&mut table, 510..=512);
         assert!(find(&table, 509 << PAGE_SHIFT).is_some());
         assert!(find(&table, 510 << PAGE_SHIFT).is_none());
         assert!(find(&table, 512 << PAGE_SHIFT).is_none());
@@ -554,7 +527,7 @@ mod tests {
     #[test]
     fn invalidating_a_block_frees_its_leaf() -> Result {
         let mut table = table(511, 2)?;
-        table.invalidate(0..=511);
+        invalidate(&mut table, 0..=511);
         assert_eq!(table.leaves.values().count(), 1);
         assert!(find(&table, 512 << PAGE_SHIFT).is_some());
         Ok(())
@@ -563,7 +536,7 @@ mod tests {
     #[test]
     fn exit_invalidates_everything() -> Result {
         let mut table = table(508, 8)?;
-        table.invalidate(0..=usize::MAX >> PAGE_SHIFT);
+        invalidate(&mut table, 0..=usize::MAX >> PAGE_SHIFT);
         assert!(table.leaves.is_empty());
         Ok(())
     }
@@ -587,7 +560,7 @@ mod tests {
                 Some((Frame::System(Pfn::new(7)), WRITE))
             );
         }
-        table.invalidate(3..=3);
+        invalidate(&mut table, 3..=3);
         assert_eq!(find(&table, 3 << PAGE_SHIFT), None);
         assert_eq!(count(&table), 0);
         Ok(())

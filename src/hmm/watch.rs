@@ -28,6 +28,7 @@
 //! [`notifier`](super::notifier).
 
 use super::{
+    leaf::Reserve,
     notifier::IntervalNotifier,
     pagemap::PagemapOps,
     range::{
@@ -66,17 +67,18 @@ impl State {
 
     /// The current thread is about to change `pages`. `for_device` tells that it does so for a
     /// migration of this device's (`MMU_NOTIFY_MIGRATE`); `step` is that of the watch, if it is the
-    /// watching thread.
+    /// watching thread. The rest is as for [`PageTable::invalidate`].
     pub(super) fn invalidate(
         &mut self,
         pages: RangeInclusive<usize>,
         for_device: bool,
         step: &CurrentStep,
+        emptied: &mut Reserve,
     ) {
         if let Some(watch) = &mut self.watch {
             watch.note(&pages, current(), step, for_device);
         }
-        self.table.invalidate(pages);
+        self.table.invalidate(pages, emptied);
     }
 }
 
@@ -139,7 +141,8 @@ impl CurrentStep {
 /// What has happened to a range since the watch began.
 struct Watch {
     task: usize,
-    pages: RangeInclusive<usize>,
+    first: usize,
+    last: usize,
     changes: Changes,
 }
 
@@ -177,7 +180,7 @@ impl Watch {
         step: &CurrentStep,
         for_device: bool,
     ) {
-        if pages.start() > self.pages.end() || pages.end() < self.pages.start() {
+        if *pages.start() > self.last || *pages.end() < self.first {
             return;
         }
         let step = match task == self.task {
@@ -211,7 +214,8 @@ impl<'a, O: PagemapOps> Watching<'a, O> {
             (None, Some(pages)) => {
                 state.watch = Some(Watch {
                     task: current(),
-                    pages,
+                    first: *pages.start(),
+                    last: *pages.end(),
                     changes: Changes::default(),
                 });
                 true
@@ -279,7 +283,8 @@ mod tests {
         current.set(step);
         let mut watch = Watch {
             task: 0,
-            pages: 10..=19,
+            first: 10,
+            last: 19,
             changes: Changes::default(),
         };
         for (pages, by_self, for_device) in changes {
