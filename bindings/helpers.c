@@ -429,7 +429,7 @@ void dmirror_shim_clear_pages(struct page *page, unsigned long count)
 
 /*
  * Kernel memory in one piece: how many pages have been copied as a whole. Near the
- * end of what can be written, and of user addresses, a single page is tried.
+ * end of what can be accessed, and of user addresses, a single page is tried.
  */
 unsigned long dmirror_shim_copy_pages_to_user(void __user *to,
 					      struct page *from,

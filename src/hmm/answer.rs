@@ -135,7 +135,8 @@ impl<'a, O: PagemapOps> Validated<'a, O> {
     }
 
     /// Enters those runs of pages that `choose` chooses into the page table. Does not sleep. What is left
-    /// of `reserve` is kept for others: fill it again before the next.
+    /// of `reserve` is kept for others, unless there is something already: fill it again before the
+    /// next.
     ///
     /// `choose` runs under the notifier lock, maybe with the mmap lock and folio locks held: see the
     /// lock order of [`notifier`](super::notifier).

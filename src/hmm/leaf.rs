@@ -4,8 +4,8 @@
 //!
 //! # Lock order
 //!
-//! The lock of a [`Spare`] is the last: nothing is taken, allocated or freed under it. It is taken under a
-//! notifier lock.
+//! The lock of a [`SpareLeaf`] is the last: nothing is taken, allocated or freed under it. It is taken
+//! under a notifier lock, too.
 
 use super::{
     frame::{
@@ -200,7 +200,8 @@ struct Blank {
     leaf: Leaf,
 }
 
-/// Memory for one leaf, set aside before the notifier lock is taken: enough to map one block.
+/// Memory for one leaf, enough to map one block: set aside before the notifier lock is taken, or left of
+/// a leaf that has become empty.
 ///
 /// # Invariants
 ///
@@ -270,18 +271,18 @@ impl Reserve {
 }
 
 /// Memory for one leaf that was needed no longer, for whoever needs one next: to allocate it, and to clear
-/// it, costs as much as to copy two pages.
+/// it, costs as much as to copy two pages. It stays charged to who allocated it.
 #[pin_data]
-pub(super) struct Spare {
+pub(super) struct SpareLeaf {
     #[pin]
     reserve: SpinLock<Reserve>,
 }
 
-impl Spare {
+impl SpareLeaf {
     /// Nothing as yet.
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            reserve <- new_spinlock!(Reserve::empty(), "Spare::reserve"),
+            reserve <- new_spinlock!(Reserve::empty(), "SpareLeaf::reserve"),
         })
     }
 
@@ -364,7 +365,7 @@ mod tests {
 
     #[test]
     fn spare_is_lent_to_one() -> Result {
-        let spare = KBox::pin_init(Spare::new(), GFP_KERNEL)?;
+        let spare = KBox::pin_init(SpareLeaf::new(), GFP_KERNEL)?;
         let (mut one, mut other) = (Reserve::new()?, Reserve::new()?);
         spare.keep(&mut one);
         spare.keep(&mut other);

@@ -19,8 +19,8 @@
 //! # The protocols
 //!
 //! *Mirror*: [`Active::fault`] → [`Faulted::validate`] → [`Validated::publish`], and again from the
-//! start on [`Retry`]; with [`Active::look`] instead, for what is there already. But for the last protocol nothing else fills the page table, so that it never
-//! holds a page that has gone.
+//! start on [`Retry`]; with [`Active::look`] instead, for what is there already. But for the last
+//! protocol nothing else fills the page table, so that it never holds a page that has gone.
 //!
 //! *Migrate*: [`MmapRead::migrate`] (collect, unmap) → [`Collected::offer`] (allocate, copy) →
 //! [`Collected::commit`] → drop, or the last two in one, [`Collected::finish`]. The page table of the
@@ -47,7 +47,7 @@
 //!   folio lock (held from the collection of pages to its end, and while a page becomes exclusive)
 //!     page table lock
 //!     notifier lock (IntervalNotifier::state; also taken in reclaim: no allocation under it)
-//!       lock of a Spare (spinning)
+//!       lock of a SpareLeaf (spinning)
 //!       locks of the driver that PagemapOps::free takes (spinning)
 //! ```
 //!

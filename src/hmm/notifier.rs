@@ -102,8 +102,8 @@ pub(crate) struct IntervalNotifier<O: PagemapOps> {
 
 // SAFETY: A subscription may be removed by any thread; page tables and owners are `Send`.
 unsafe impl<O: PagemapOps> Send for IntervalNotifier<O> {}
-// SAFETY: The page table is behind a lock, and the C functions called on `&self` lock for
-// themselves.
+// SAFETY: The page table is behind a lock, the owner is `Sync`, and the C functions called on `&self`
+// lock for themselves.
 unsafe impl<O: PagemapOps> Sync for IntervalNotifier<O> {}
 
 impl<O: PagemapOps> IntervalNotifier<O> {

@@ -31,7 +31,7 @@ use super::{
         serve_fault,
         Fault, //
     },
-    leaf::Spare,
+    leaf::SpareLeaf,
     outcome::Outcome,
     page::{
         device_offset,
@@ -93,9 +93,9 @@ pub(crate) trait PagemapOps: Send + Sync + Sized + 'static {
 ///
 /// # Invariants
 ///
-/// Of private memory only a [`Pagemap<O>`] has the address of the token as its `owner`. As long as
+/// Of private memory only a [`Pagemap<O>`] has the address of the allocation as its `owner`. As long as
 /// any clone lives, no other identity has that address.
-pub(crate) struct DeviceOwner<O>(Arc<Spare>, PhantomData<fn() -> O>);
+pub(crate) struct DeviceOwner<O>(Arc<SpareLeaf>, PhantomData<fn() -> O>);
 
 impl<O> Clone for DeviceOwner<O> {
     fn clone(&self) -> Self {
@@ -111,16 +111,19 @@ impl<O: PagemapOps> DeviceOwner<O> {
     /// [`ENOMEM`].
     pub(crate) fn new() -> Result<Self> {
         // INVARIANT: The address is that of a new allocation, and `as_raw()` is private to `hmm`.
-        Ok(Self(Arc::pin_init(Spare::new(), GFP_KERNEL)?, PhantomData))
+        Ok(Self(
+            Arc::pin_init(SpareLeaf::new(), GFP_KERNEL)?,
+            PhantomData,
+        ))
     }
 
     /// The identity as C compares it.
     pub(super) fn as_raw(&self) -> *mut c_void {
-        core::ptr::from_ref::<Spare>(&self.0).cast_mut().cast()
+        core::ptr::from_ref::<SpareLeaf>(&self.0).cast_mut().cast()
     }
 
     /// Memory for a leaf of the device's page tables.
-    pub(super) fn spare(&self) -> &Spare {
+    pub(super) fn spare(&self) -> &SpareLeaf {
         &self.0
     }
 

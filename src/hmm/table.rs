@@ -167,7 +167,8 @@ impl PageTable {
     }
 
     /// Forgets these virtual pages (numbers of 4 KiB pages; may reach to the end of the address
-    /// space). Does not allocate. Leaves the memory of a leaf that has become empty in `emptied`.
+    /// space). Does not allocate. Leaves the memory of a leaf that has become empty in `emptied`,
+    /// of several that of the last; the others are freed.
     pub(super) fn invalidate(&mut self, pages: RangeInclusive<usize>, emptied: &mut Reserve) {
         let mut cursor = self
             .leaves
