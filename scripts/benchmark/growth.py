@@ -25,10 +25,11 @@ used
 TITLES = {"pages": "a page, by pages of a call", "files": "a call, by open files",
           "used": "a call, by pages on the device"}
 # By how much the most may exceed the least, of dmirror. The kernel's own share grows,
-# too, as memory that is given back is put together: what the C driver's call grows by
-# is allowed beside, but for what it does wrong.
+# too, as memory that is given back is put together: as many instructions as the C
+# driver's call grows by are allowed beside, but for what it does wrong, in parts of the
+# least.
 FLAT = 1.05
-MOST_OF_KERNEL = 1.5
+MOST_OF_KERNEL = 0.5
 # Of a call, what is searched in a balanced tree may cost so much more each time that
 # the device has twice as many blocks in use; from so many pages on that is looked at
 # each time, which shows what grows with the number of chunks.
@@ -73,7 +74,7 @@ def too_steep(ours, theirs):
                 if slope > MOST_PER_FILE * CHANGES.get(operation, 1):
                     found.append(f"{operation}: {slope:.0f} instructions more with each file")
                 continue
-            allowed = FLAT * least * min(high / low, MOST_OF_KERNEL)
+            allowed = FLAT * least + min(high - low, MOST_OF_KERNEL * least)
             if quantity == "used":
                 allowed += MOST_PER_DOUBLING * math.log2(1 + max(line) / BLOCK_PAGES)
                 for number in line:
