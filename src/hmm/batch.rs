@@ -92,9 +92,7 @@ impl<'a> Pages<'a> {
     ///
     /// The page of a source stays locked and referenced for as long as `self` lives.
     pub(super) fn offer(&mut self, mut choose: impl FnMut(MigratePfn) -> Option<LockedPage>) {
-        let filled = self.src.get(..self.filled()).unwrap_or_default();
-
-        for (&src, dst) in filled.iter().zip(self.dst.iter_mut()) {
+        for (&src, dst) in filled(self.src).iter().zip(self.dst.iter_mut()) {
             let src = MigratePfn::new(src);
             if !src.migrates() || *dst != 0 {
                 continue;
@@ -112,22 +110,9 @@ impl<'a> Pages<'a> {
         }
     }
 
-    /// How many entries are worth a look: one, if it stands for all pages. The others are empty then;
-    /// but for a huge page that is just being cut, on its way out of a device, which is left for later.
-    fn filled(&self) -> usize {
-        let len = self.src.len();
-
-        match self.src.first() {
-            Some(&src) if MigratePfn::new(src).pages() >= len => 1,
-            _ => len,
-        }
-    }
-
     /// The sources that are worth a look.
     fn sources(&self) -> impl Iterator<Item = MigratePfn> + '_ {
-        let filled = self.src.get(..self.filled()).unwrap_or_default();
-
-        filled.iter().map(|&src| MigratePfn::new(src))
+        filled(self.src).iter().map(|&src| MigratePfn::new(src))
     }
 
     /// The entries that have a target and still take part; after the commit, those that moved. With
@@ -236,6 +221,17 @@ impl Drop for Pages<'_> {
             },
         }
     }
+}
+
+/// The entries of `src` that are worth a look: one, if it stands for all pages. The others are empty
+/// then; but for a huge page that is just being cut, on its way out of a device, which is left for
+/// later.
+fn filled(src: &[usize]) -> &[usize] {
+    let count = match src.first() {
+        Some(&first) if MigratePfn::new(first).pages() >= src.len() => 1,
+        _ => src.len(),
+    };
+    src.get(..count).unwrap_or_default()
 }
 
 /// The page in an entry of the `dst` of a batch that has not been committed.

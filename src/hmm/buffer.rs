@@ -48,9 +48,35 @@ pub(crate) struct MigrateBuffer<'few> {
     raw: MaybeUninit<shims::migrate_vma>,
 }
 
-enum Words<'few> {
+/// Room for entries: of who asks, or allocated.
+pub(super) enum Words<'few> {
     Few(&'few mut [Word]),
     Many(KVec<usize>),
+}
+
+impl<'few> Words<'few> {
+    /// Room for `len` entries: in `few`, if there is enough.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    #[inline]
+    pub(super) fn new(len: usize, few: &'few mut [Word]) -> Result<Self> {
+        Ok(if len <= few.len() {
+            Self::Few(few)
+        } else {
+            Self::Many(KVec::with_capacity(len, GFP_KERNEL_ACCOUNT)?)
+        })
+    }
+
+    /// All its entries, of which nothing is known.
+    #[inline]
+    pub(super) fn all(&mut self) -> &mut [Word] {
+        match self {
+            Self::Few(words) => words,
+            Self::Many(words) => words.spare_capacity_mut(),
+        }
+    }
 }
 
 /// The parts of a [`MigrateBuffer`].
@@ -68,12 +94,7 @@ impl MigrateBuffer<'static> {
     ///
     /// [`ENOMEM`].
     pub(crate) fn new(pages: usize) -> Result<Self> {
-        let len = WORDS_PER_PAGE * pages.min(BLOCK_PAGES);
-
-        Ok(Self {
-            words: Words::Many(KVec::with_capacity(len, GFP_KERNEL_ACCOUNT)?),
-            raw: MaybeUninit::uninit(),
-        })
+        Self::in_words(pages, &mut [])
     }
 }
 
@@ -88,10 +109,15 @@ impl<'few> MigrateBuffer<'few> {
         pages: usize,
         few: &'few mut FewWords<FEW>,
     ) -> Result<Self> {
-        match pages <= FEW {
-            true => Ok(Self::of(few)),
-            false => MigrateBuffer::new(pages),
-        }
+        Self::in_words(pages, few.0.as_flattened_mut())
+    }
+
+    #[inline]
+    fn in_words(pages: usize, few: &'few mut [Word]) -> Result<Self> {
+        Ok(Self {
+            words: Words::new(WORDS_PER_PAGE * pages.min(BLOCK_PAGES), few)?,
+            raw: MaybeUninit::uninit(),
+        })
     }
 
     /// A buffer for as many pages as there is room for in `few`.
@@ -110,12 +136,8 @@ impl<'few> MigrateBuffer<'few> {
     /// [`E2BIG`] if there is no room for so many.
     #[inline]
     pub(super) fn arrays(&mut self, pages: usize) -> Result<Arrays<'_>> {
-        let words = match &mut self.words {
-            Words::Few(words) => words,
-            Words::Many(words) => words.spare_capacity_mut(),
-        };
         let len = pages * (WORDS_PER_PAGE / 2);
-        let (src, rest) = words.split_at_mut_checked(len).ok_or(E2BIG)?;
+        let (src, rest) = self.words.all().split_at_mut_checked(len).ok_or(E2BIG)?;
 
         Ok(Arrays {
             src,

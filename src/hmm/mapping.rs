@@ -7,7 +7,8 @@
 use super::{
     buffer::{
         cleared,
-        Word, //
+        Word,
+        Words, //
     },
     frame::{
         DeviceOffset,
@@ -77,12 +78,7 @@ impl<const PAGES: usize> FewPfns<PAGES> {
 }
 
 /// Room for the answers about the pages of one block, or some of them.
-pub(crate) struct PfnBuffer<'few>(Room<'few>);
-
-enum Room<'few> {
-    Few(&'few mut [Word]),
-    Many(KVec<usize>),
-}
+pub(crate) struct PfnBuffer<'few>(Words<'few>);
 
 impl<'few> PfnBuffer<'few> {
     /// A buffer for `pages` pages, of which each piece that lies in one block fits: in `few` if they
@@ -93,13 +89,7 @@ impl<'few> PfnBuffer<'few> {
     /// [`ENOMEM`].
     #[inline]
     pub(crate) fn new<const FEW: usize>(pages: usize, few: &'few mut FewPfns<FEW>) -> Result<Self> {
-        let len = pages.min(BLOCK_PAGES);
-
-        Ok(Self(if len <= FEW {
-            Room::Few(&mut few.0)
-        } else {
-            Room::Many(KVec::with_capacity(len, GFP_KERNEL_ACCOUNT)?)
-        }))
+        Ok(Self(Words::new(pages.min(BLOCK_PAGES), &mut few.0)?))
     }
 
     /// An entry for each page of `range`, all zeroes: flags of the last answer would be taken for part of
@@ -113,11 +103,9 @@ impl<'few> PfnBuffer<'few> {
         if !range.is_in_one_block() {
             return Err(E2BIG);
         }
-        let room = match &mut self.0 {
-            Room::Few(entries) => entries,
-            Room::Many(entries) => entries.spare_capacity_mut(),
-        };
-        room.get_mut(..range.pages()).map(cleared).ok_or(E2BIG)
+        let entries = self.0.all().get_mut(..range.pages());
+
+        entries.map(cleared).ok_or(E2BIG)
     }
 }
 
