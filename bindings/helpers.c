@@ -197,9 +197,38 @@ enum dmirror_frame_kind dmirror_shim_page_kind(struct page *page)
 	return page_kind(page);
 }
 
-enum dmirror_frame_kind dmirror_shim_frame_kind(unsigned long pfn)
+static struct page *answered_page(unsigned long answer)
 {
-	return page_kind(pfn_to_page(pfn));
+	return pfn_to_page(answer & ~HMM_PFN_FLAGS);
+}
+
+/* Apart, to spare a single page what a loop needs. */
+static noinline unsigned int count_alike(const unsigned long *answers,
+					 unsigned int count,
+					 enum dmirror_frame_kind kind)
+{
+	unsigned int alike;
+
+	for (alike = 1; alike < count; alike++) {
+		if ((answers[alike] ^ answers[0]) & HMM_PFN_FLAGS ||
+		    page_kind(answered_page(answers[alike])) != kind)
+			break;
+	}
+	return alike;
+}
+
+/* Those alike are counted only of anonymous memory. */
+struct dmirror_frames dmirror_shim_frames(const unsigned long *answers,
+					  unsigned int count)
+{
+	struct dmirror_frames frames = {
+		.kind = page_kind(answered_page(answers[0])),
+		.alike = 1,
+	};
+
+	if (count > 1 && frames.kind == DMIRROR_FRAME_ANONYMOUS)
+		frames.alike = count_alike(answers, count, DMIRROR_FRAME_ANONYMOUS);
+	return frames;
 }
 
 /* Whether all pages that a huge mapping of this one maps are of the same kind. */
@@ -210,9 +239,9 @@ bool dmirror_shim_frame_is_uniform(unsigned long pfn)
 	return is_device_private_page(page) || folio_test_anon(page_folio(page));
 }
 
-struct dev_pagemap *dmirror_shim_frame_pgmap(unsigned long pfn)
+struct dev_pagemap *dmirror_shim_frame_pgmap(const unsigned long *answer)
 {
-	return page_pgmap(pfn_to_page(pfn));
+	return page_pgmap(answered_page(*answer));
 }
 
 struct dev_pagemap *dmirror_shim_offset_pgmap(unsigned long offset)

@@ -28,6 +28,12 @@ enum dmirror_frame_kind {
 	DMIRROR_FRAME_UNREACHABLE,	/* not in the direct map */
 };
 
+/* Of some frames, the kind of the first, and how many from there on are like it. */
+struct dmirror_frames {
+	enum dmirror_frame_kind kind;
+	unsigned int alike;
+};
+
 /* linux/mmu_notifier.h */
 bool dmirror_shim_range_blockable(const struct mmu_notifier_range *range);
 void dmirror_shim_interval_set_seq(struct mmu_interval_notifier *sub,
@@ -57,9 +63,10 @@ struct page *dmirror_shim_pfn_to_page(unsigned long pfn);
 unsigned long dmirror_shim_page_to_pfn(const struct page *page);
 struct dev_pagemap *dmirror_shim_page_pgmap(const struct page *page);
 enum dmirror_frame_kind dmirror_shim_page_kind(struct page *page);
-enum dmirror_frame_kind dmirror_shim_frame_kind(unsigned long pfn);
+struct dmirror_frames dmirror_shim_frames(const unsigned long *answers,
+					  unsigned int count);
 bool dmirror_shim_frame_is_uniform(unsigned long pfn);
-struct dev_pagemap *dmirror_shim_frame_pgmap(unsigned long pfn);
+struct dev_pagemap *dmirror_shim_frame_pgmap(const unsigned long *answer);
 struct dev_pagemap *dmirror_shim_offset_pgmap(unsigned long offset);
 unsigned int dmirror_shim_page_order(struct page *page);
 void dmirror_shim_device_folio_init(struct page *page, struct dev_pagemap *pgmap,

@@ -126,4 +126,77 @@ TEST_F(mappings, secret_memory)
 	EXPECT_TRUE(holds(mem, 1, SEED));
 }
 
+/* What one call finds at pages that follow each other. */
+static const struct {
+	enum { ANONYMOUS, SECRET, SHARED, ZEROES } memory;
+	int protection;
+	unsigned char where;
+} row[] = {
+	{ ANONYMOUS, PROT_READ | PROT_WRITE, AT_SYSTEM },
+	{ ANONYMOUS, PROT_READ | PROT_WRITE, AT_SYSTEM },
+	{ SHARED, PROT_READ | PROT_WRITE, AT_SYSTEM },
+	{ ANONYMOUS, PROT_READ | PROT_WRITE, AT_SYSTEM },
+	{ ANONYMOUS, PROT_READ, AT_SYSTEM_RO },
+	{ ANONYMOUS, PROT_READ, AT_SYSTEM_RO },
+	{ ZEROES, PROT_READ, AT_ZERO },
+	{ ANONYMOUS, PROT_READ, AT_SYSTEM_RO },
+	{ ANONYMOUS, PROT_READ | PROT_WRITE, AT_SYSTEM },
+	{ SECRET, PROT_READ | PROT_WRITE, AT_ERROR },
+	{ ANONYMOUS, PROT_READ | PROT_WRITE, AT_SYSTEM },
+	{ ANONYMOUS, PROT_NONE, AT_ERROR },
+	{ ANONYMOUS, PROT_READ | PROT_WRITE, AT_SYSTEM },
+};
+
+#define LENGTH		ARRAY_SIZE(row)
+#define READABLE	9	/* up to the secret */
+#define WRITABLE	4
+
+/* Whatever is next to a page, the device takes each for what it is. */
+TEST_F(mappings, each_for_what_it_is)
+{
+	char *mem = map_pages(LENGTH), *buf = self->buf;
+	int shared = memfd_create("shared", 0), secret = syscall(__NR_memfd_secret, 0);
+	unsigned char map[LENGTH];
+
+	ASSERT_NE(mem, MAP_FAILED);
+	ASSERT_EQ(ftruncate(shared, PAGE), 0);
+	ASSERT_EQ(ftruncate(secret, PAGE), 0);
+	for (size_t i = 0; i < LENGTH; i++) {
+		int fd = row[i].memory == SHARED ? shared : secret;
+		char *page = mem + i * PAGE;
+
+		if (row[i].memory == SECRET || row[i].memory == SHARED) {
+			ASSERT_EQ(mmap(page, PAGE, PROT_READ | PROT_WRITE,
+				       MAP_SHARED | MAP_FIXED, fd, 0), page);
+		}
+		if (row[i].memory == ZEROES) {
+			ASSERT_TRUE(is_zero(page, 1));
+		} else {
+			fill(page, 1, SEED + i);
+		}
+		ASSERT_EQ(mprotect(page, PAGE, row[i].protection), 0);
+	}
+
+	EXPECT_EQ(dev_snapshot(self->fd, mem, LENGTH, map), LENGTH);
+	for (size_t i = 0; i < LENGTH; i++)
+		EXPECT_EQ(map[i], row[i].where);
+
+	EXPECT_EQ(dev_read(self->fd, mem, LENGTH, buf), -EFAULT);
+	EXPECT_EQ(dev_read(self->fd, mem, READABLE, buf), READABLE);
+	for (size_t i = 0; i < READABLE; i++) {
+		if (row[i].memory == ZEROES) {
+			EXPECT_TRUE(is_zero(buf + i * PAGE, 1));
+		} else {
+			EXPECT_TRUE(holds(buf + i * PAGE, 1, SEED + i));
+		}
+	}
+
+	fill(buf, LENGTH, OTHER);
+	EXPECT_EQ(dev_write(self->fd, mem, LENGTH, buf), -EPERM);
+	EXPECT_EQ(dev_write(self->fd, mem, WRITABLE, buf), WRITABLE);
+	EXPECT_TRUE(holds(mem, WRITABLE, OTHER));
+	EXPECT_TRUE(holds(mem + WRITABLE * PAGE, 2, SEED + WRITABLE));
+	EXPECT_TRUE(holds(mem + READABLE * PAGE, 1, SEED + READABLE));
+}
+
 TEST_HARNESS_MAIN

@@ -21,8 +21,6 @@
 
 #define TIMEOUT		240	/* for a slow guest */
 
-#define AT_ZERO		(HMM_DMIRROR_PROT_ZERO | HMM_DMIRROR_PROT_READ)
-
 /* Where the device reads to and writes from: no part of any case's memory. */
 static uint64_t scratch[HUGE_PAGES * WORDS];
 

@@ -309,7 +309,7 @@ pub(crate) fn fault_in(
     // its start and its end.
     let mut read_only: Option<(usize, usize)> = None;
 
-    found.publish(&mut reserve, |run| match run.first {
+    found.publish(&mut reserve, |run| match *run.first() {
         Mapping::Error => {
             unusable = true;
             false
@@ -319,9 +319,9 @@ pub(crate) fn fault_in(
             writable: false,
             ..
         } if access == Access::Write => {
-            let (_, end) = read_only.get_or_insert((run.start, run.start));
-            if *end == run.start {
-                *end += run.pages * PAGE_SIZE;
+            let (_, end) = read_only.get_or_insert((run.start(), run.start()));
+            if *end == run.start() {
+                *end += run.pages() * PAGE_SIZE;
             }
             false
         }

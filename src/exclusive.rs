@@ -150,7 +150,7 @@ fn make_writable(
     };
     let mut on_device = false;
     for run in found.runs() {
-        match run.first {
+        match run.first() {
             Mapping::Error => return Err(EFAULT),
             Mapping::Page { frame, .. } => on_device |= frame.is_on_device(),
             Mapping::Absent => {}

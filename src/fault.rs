@@ -256,17 +256,17 @@ fn enter(found: Validated<'_, Chunk>, access: Access, reserve: &mut Reserve) -> 
         missing: None,
     };
     found.publish(reserve, |run| {
-        let (allowed, on_device) = match run.first {
+        let (allowed, on_device) = match *run.first() {
             Mapping::Page {
                 frame, writable, ..
             } => (writable || access != Access::Write, frame.is_on_device()),
             Mapping::Absent | Mapping::Error => (false, false),
         };
         if on_device {
-            entered.on_device += run.pages;
+            entered.on_device += run.pages();
         }
         if !allowed {
-            entered.missing.get_or_insert(run.start);
+            entered.missing.get_or_insert(run.start());
         }
         allowed
     });

@@ -74,11 +74,11 @@ fn snapshot_with<const FEW: usize, const ROOM: usize>(
         look(active, memory, block, &mut pfns, |found| {
             let mut slots = bytes.iter_mut();
             for run in found.runs() {
-                let byte = snapshot_byte(&run.first);
+                let byte = snapshot_byte(run.first());
                 if let Some(slot) = slots.next() {
                     *slot = byte;
                 }
-                for slot in slots.by_ref().take(run.pages - 1) {
+                for slot in slots.by_ref().take(run.pages() - 1) {
                     *slot = byte;
                 }
             }

@@ -313,7 +313,7 @@ fn read_moved(
 
 /// Enters those pages into the page table of the device that are in its memory.
 fn enter(found: Validated<'_, Chunk>, reserve: &mut Reserve) {
-    found.publish(reserve, |run| is_on_device(&run.first));
+    found.publish(reserve, |run| is_on_device(run.first()));
 }
 
 fn is_on_device(page: &Mapping) -> bool {

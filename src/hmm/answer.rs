@@ -127,7 +127,7 @@ impl<'a, O: PagemapOps> Validated<'a, O> {
 
     /// Where the pages of the range are, in order of address.
     #[inline]
-    pub(crate) fn runs(&self) -> impl Iterator<Item = Run> + '_ {
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Run<'_>> {
         // SAFETY: By the type invariant there is an entry for each page, and a valid one names a page that
         // is mapped, or kept by a migration that will map it unless a notification comes first, which
         // waits for the lock: it does not go away.
@@ -140,12 +140,16 @@ impl<'a, O: PagemapOps> Validated<'a, O> {
     ///
     /// `choose` runs under the notifier lock, maybe with the mmap lock and folio locks held: see the
     /// lock order of [`notifier`](super::notifier).
-    pub(crate) fn publish(mut self, reserve: &mut Reserve, mut choose: impl FnMut(&Run) -> bool) {
+    pub(crate) fn publish(
+        mut self,
+        reserve: &mut Reserve,
+        mut choose: impl FnMut(&Run<'_>) -> bool,
+    ) {
         // SAFETY: As for `runs()`.
         let runs = unsafe { Runs::new(self.owner, self.range, self.pfns) };
         let chosen = runs.map(|run| {
             let chosen = choose(&run);
-            (run.pages, chosen.then_some(run.first))
+            (run, chosen)
         });
         // SAFETY: By the type invariant this is mapped there, or kept by a migration that will map
         // it there unless a notification comes first; a run of more than one page is of one mapping,

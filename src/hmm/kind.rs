@@ -5,10 +5,7 @@
 //! C headers: [`include/linux/memremap.h`](srctree/include/linux/memremap.h),
 //! [`include/linux/page-flags.h`](srctree/include/linux/page-flags.h)
 
-use super::frame::{
-    DeviceOffset,
-    Pfn, //
-};
+use super::frame::DeviceOffset;
 use crate::bindings as shims;
 use kernel::bindings;
 
@@ -30,21 +27,26 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// That of the page with this frame number. It stays so, and a pagemap valid, while the page is in
-    /// use.
+    /// That of the page that the first of `answers` names, and how many of them, itself included, name
+    /// pages like it, with the same flags. They are counted only of small pages of anonymous memory.
+    /// It stays so, and a pagemap valid, while the page is in use.
     ///
     /// # Safety
     ///
-    /// The page has a `struct page`.
+    /// There is an answer, and each is of `hmm_range_fault()`. What a valid one names, unless that is an
+    /// offset, has a `struct page` and is in use.
     #[inline]
-    pub(super) unsafe fn of_frame(pfn: Pfn) -> Self {
-        // SAFETY: By the safety requirements.
-        let kind = unsafe { shims::dmirror_shim_frame_kind(pfn.number()) };
+    pub(super) unsafe fn of_answers(answers: &[usize]) -> (Self, usize) {
+        // OVERFLOW: There are no more than BLOCK_PAGES.
+        let count = answers.len() as u32;
+        // SAFETY: By the safety requirements: those that C counts have the flags of the first.
+        let frames = unsafe { shims::dmirror_shim_frames(answers.as_ptr(), count) };
 
         // SAFETY: By the safety requirements; it is device memory, which has a pagemap.
-        Self::new(kind, || unsafe {
-            shims::dmirror_shim_frame_pgmap(pfn.number())
-        })
+        let kind = Self::new(frames.kind, || unsafe {
+            shims::dmirror_shim_frame_pgmap(answers.as_ptr())
+        });
+        (kind, frames.alike as usize)
     }
 
     /// That of the page of private memory with this offset. The pagemap is valid while the page is in

@@ -59,6 +59,12 @@ impl Entry {
         Self(Self::new(frame, true).0 | Self::EXCLUSIVE)
     }
 
+    /// The entry of another page of the same memory, with the same rights.
+    #[inline]
+    pub(super) const fn of(self, pfn: Pfn) -> Self {
+        Self((pfn.number() as u64) << Self::SHIFT | self.0 & Self::FLAGS)
+    }
+
     /// The entry of the page that is `pages` pages behind this one, if there is one.
     pub(super) const fn next(self, pages: usize) -> Self {
         if self.0 == Self::EMPTY.0 {
@@ -144,19 +150,34 @@ impl Leaf {
     /// The same. Apart, to spare a single page what a loop needs.
     #[inline(never)]
     fn set_pages(&mut self, first: usize, pages: usize, entry: Entry) {
-        let slots = self.entries.get_mut(first..first.saturating_add(pages));
+        if entry != Entry::EMPTY {
+            self.set_each(first, (0..pages).map(|part| entry.next(part)));
+            return;
+        }
+        for part in 0..pages {
+            self.set_shared(first + part, entry);
+        }
+    }
+
+    /// Replaces the entries from `first` on by `entries`, none of which is empty; but not where the device
+    /// holds a page exclusively.
+    #[inline(always)]
+    pub(super) fn set_each(&mut self, first: usize, entries: impl ExactSizeIterator<Item = Entry>) {
+        let slots = self
+            .entries
+            .get_mut(first..first.saturating_add(entries.len()));
 
         match slots {
-            Some(slots) if self.used == 0 && entry != Entry::EMPTY => {
+            Some(slots) if self.used == 0 => {
                 // INVARIANT: All were empty, and none of these is now.
                 self.used = slots.len();
-                for (part, slot) in slots.iter_mut().enumerate() {
-                    *slot = entry.next(part);
+                for (slot, entry) in slots.iter_mut().zip(entries) {
+                    *slot = entry;
                 }
             }
             _ => {
-                for part in 0..pages {
-                    self.set_shared(first + part, entry.next(part));
+                for (part, entry) in entries.enumerate() {
+                    self.set_shared(first + part, entry);
                 }
             }
         }

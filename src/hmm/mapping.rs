@@ -28,7 +28,6 @@ use super::{
     }, //
 };
 use crate::bindings as shims;
-use core::slice::Iter;
 use kernel::{
     page::PAGE_SIZE,
     prelude::*, //
@@ -129,16 +128,76 @@ pub(crate) enum Mapping {
     },
 }
 
-/// Pages that follow each other: one, or some of a huge mapping of the CPU.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Run {
-    /// The address of the first.
-    pub(crate) start: usize,
-    /// How many there are.
-    pub(crate) pages: usize,
-    /// What is mapped at the first. Of a page, the next one of the same memory, with the same rights,
-    /// follows at the next address.
-    pub(crate) first: Mapping,
+/// Pages at addresses that follow each other, which are alike: one, some of a huge mapping of the CPU, or
+/// small ones of anonymous memory of the system.
+///
+/// # Invariants
+///
+/// `first` is true of all pages but for the frame. Of a huge mapping the frames follow each other; of small
+/// pages `small` has the answer of the walk for each.
+#[derive(Clone, Copy)]
+pub(crate) struct Run<'a> {
+    start: usize,
+    pages: usize,
+    first: Mapping,
+    small: &'a [usize],
+}
+
+impl Run<'_> {
+    /// The address of the first page.
+    #[inline]
+    pub(crate) fn start(&self) -> usize {
+        self.start
+    }
+
+    /// How many pages there are, of 4 KiB; at least one.
+    #[inline]
+    pub(crate) fn pages(&self) -> usize {
+        self.pages
+    }
+
+    /// What is mapped at the first page. At the others it is the same, but for where the page is.
+    #[inline]
+    pub(crate) fn first(&self) -> &Mapping {
+        &self.first
+    }
+
+    /// The frame numbers of the pages, if these are small ones and more than one.
+    #[inline]
+    pub(super) fn scattered(&self) -> Option<impl ExactSizeIterator<Item = Pfn> + '_> {
+        let numbers = self
+            .small
+            .iter()
+            .map(|&pfn| Pfn::new(HmmPfn::new(pfn).number()));
+
+        (self.small.len() > 1).then_some(numbers)
+    }
+}
+
+impl<'a> Run<'a> {
+    /// Pages whose frames follow each other, from `first` on.
+    #[inline]
+    pub(super) fn following(start: usize, pages: usize, first: Mapping) -> Self {
+        // INVARIANT: So say those who call it.
+        Self {
+            start,
+            pages,
+            first,
+            small: &[],
+        }
+    }
+
+    /// Small pages, for each of which there is an answer of the walk in `small`.
+    #[inline]
+    pub(super) fn each(start: usize, first: Mapping, small: &'a [usize]) -> Self {
+        // INVARIANT: So say those who call it.
+        Self {
+            start,
+            pages: small.len(),
+            first,
+            small,
+        }
+    }
 }
 
 /// The answer of a walk, cut into runs.
@@ -149,7 +208,7 @@ pub(crate) struct Run {
 pub(super) struct Runs<'a, O: PagemapOps> {
     owner: &'a DeviceOwner<O>,
     end: usize,
-    pfns: Iter<'a, usize>,
+    pfns: &'a [usize],
 }
 
 impl<'a, O: PagemapOps> Runs<'a, O> {
@@ -169,74 +228,71 @@ impl<'a, O: PagemapOps> Runs<'a, O> {
         Self {
             owner,
             end: range.end(),
-            pfns: pfns.iter(),
+            pfns,
         }
     }
 
-    /// Skips what follows `pfn`, a part of a huge mapping, at `start`, and is like it. Returns how many
-    /// pages that are.
+    /// How many of the entries behind `pfn`, a part of a huge mapping at `start`, are like it.
     ///
     /// Of anonymous memory, and of a device's, all parts are of one folio. Of other memory one may be out
     /// of the kernel's reach.
-    fn skip_others(&mut self, pfn: HmmPfn, start: usize) -> usize {
+    fn count_others(&self, pfn: HmmPfn, start: usize) -> usize {
         let alike = match pfn.names() {
             Named::Nothing | Named::Error | Named::Device(_) => true,
             // SAFETY: By the type invariant there is such a page, or another part of its folio.
             Named::Frame(frame) => unsafe { shims::dmirror_shim_frame_is_uniform(frame.number()) },
         };
-        if !alike {
-            return 0;
+        match self.pfns {
+            [_, rest @ ..] if alike => pfn.count_others(rest, start),
+            _ => 0,
         }
-        let rest = self.pfns.as_slice();
-        let others = pfn.count_others(rest, start);
-        self.pfns = rest.get(others..).unwrap_or_default().iter();
-        others
     }
 }
 
-impl<O: PagemapOps> Iterator for Runs<'_, O> {
-    type Item = Run;
+impl<'a, O: PagemapOps> Iterator for Runs<'a, O> {
+    type Item = Run<'a>;
 
     // A loop over pages calls it, one of a few: to have it inlined in each is worth 50 instructions a
     // page.
     #[inline(always)]
-    fn next(&mut self) -> Option<Run> {
-        let mut pfn = HmmPfn::new(*self.pfns.next()?);
-        let mut pages = 1;
-        let end = self.end;
-        // Told by what is left: few ask for it.
-        let start = |left: &Iter<'_, usize>, pages| end - (left.len() + pages) * PAGE_SIZE;
-
-        if pfn.order() != 0 {
-            let start = start(&self.pfns, 1);
-
-            pages += self.skip_others(pfn, start);
-            pfn = pfn.at(start);
-        }
-        Some(Run {
-            start: start(&self.pfns, pages),
-            pages,
+    fn next(&mut self) -> Option<Run<'a>> {
+        let pfn = HmmPfn::new(*self.pfns.first()?);
+        let start = self.end - self.pfns.len() * PAGE_SIZE;
+        let run = if pfn.order() == 0 {
             // SAFETY: By the type invariant.
-            first: unsafe { Mapping::new(pfn, self.owner) },
-        })
+            let (first, pages) = unsafe { Mapping::new(self.pfns, self.owner) };
+
+            Run::each(start, first, self.pfns.get(..pages)?)
+        } else {
+            let pages = 1 + self.count_others(pfn, start);
+            // SAFETY: By the type invariant.
+            let (first, _) = unsafe { Mapping::new(&[pfn.at(start).into_raw()], self.owner) };
+
+            Run::following(start, pages, first)
+        };
+        self.pfns = self.pfns.get(run.pages..)?;
+        Some(run)
     }
 }
 
 impl Mapping {
-    /// Makes sense of an entry.
+    /// Makes sense of the first of `pfns`, and counts how many of them say the same but for the frame.
     ///
     /// # Safety
     ///
-    /// If `pfn` names a page, that cannot go away during the call.
+    /// There is an entry, and what a valid one names cannot go away during the call.
     #[inline(always)]
-    unsafe fn new<O: PagemapOps>(pfn: HmmPfn, owner: &DeviceOwner<O>) -> Self {
-        let kind = match pfn.names() {
-            Named::Nothing => return Self::Absent,
-            Named::Error => return Self::Error,
-            // SAFETY: By the safety requirements there is such a page.
-            Named::Frame(frame) => unsafe { Kind::of_frame(frame) },
+    unsafe fn new<O: PagemapOps>(pfns: &[usize], owner: &DeviceOwner<O>) -> (Self, usize) {
+        let Some(pfn) = pfns.first().map(|&pfn| HmmPfn::new(pfn)) else {
+            return (Self::Absent, 0);
+        };
+        let (kind, alike) = match pfn.names() {
+            Named::Nothing => return (Self::Absent, 1),
+            Named::Error => return (Self::Error, 1),
+            // SAFETY: By the safety requirements there is such a page, and such are those of the others.
+            Named::Frame(_) => unsafe { Kind::of_answers(pfns) },
             // SAFETY: Likewise.
-            Named::Device(offset) => unsafe { Kind::of_offset(offset) },
+            Named::Device(offset) => (unsafe { Kind::of_offset(offset) }, 1),
         };
         let number = pfn.number();
         let frame = match kind {
@@ -246,7 +302,7 @@ impl Mapping {
                 // SAFETY: It is a page of that private memory, in use during the call.
                 match unsafe { owner.resolve(pagemap, offset) } {
                     Some((_, index)) => Frame::Device(index),
-                    None => return Self::Error,
+                    None => return (Self::Error, 1),
                 }
             }
             // SAFETY: It is the pagemap of a frame that is in use during the call.
@@ -254,14 +310,14 @@ impl Mapping {
                 true => Frame::Coherent(Pfn::new(number)),
                 false => Frame::Remote(Pfn::new(number)),
             },
-            Kind::Unreachable => return Self::Error,
+            Kind::Unreachable => return (Self::Error, 1),
         };
-
-        Self::Page {
+        let page = Self::Page {
             frame,
             writable: pfn.is_writable(),
             order: pfn.order(),
             zero: matches!(kind, Kind::Zeroes),
-        }
+        };
+        (page, alike)
     }
 }

@@ -20,7 +20,10 @@ use super::{
         Leaf,
         Reserve, //
     },
-    mapping::Mapping,
+    mapping::{
+        Mapping,
+        Run, //
+    },
     page::MappedPages,
     range::{
         PageRange,
@@ -206,8 +209,8 @@ impl PageTable {
     }
 
     /// Learns what is mapped at the pages of `range`, which lies in one block: of each run, from the
-    /// first page on, how many pages it has, and the first, if it is to be learned. Does not allocate:
-    /// without a reserve pages may stay unknown, and are faulted once more.
+    /// first page on, if it is to be learned. Does not allocate: without a reserve pages may stay
+    /// unknown, and are faulted once more.
     ///
     /// A page that the device holds exclusively stays so. Whoever looked it up before has found
     /// the same page; whoever did afterwards, nothing; and neither has been notified, as nothing
@@ -216,37 +219,43 @@ impl PageTable {
     /// # Safety
     ///
     /// What `runs` returns is mapped there now, or kept by a migration that will map it there
-    /// unless a notification comes first: of more than one page, the page behind it, in the same memory
-    /// and with the same rights, at the next address, and so on. Those that are not in private memory are
-    /// in the direct map. And each notification calls [`invalidate`](Self::invalidate) before anything
+    /// unless a notification comes first. Those pages that are not in private memory are in the direct
+    /// map. And each notification calls [`invalidate`](Self::invalidate) before anything
     /// changes.
-    pub(super) unsafe fn map(
+    pub(super) unsafe fn map<'r>(
         &mut self,
         range: PageRange,
         reserve: &mut Reserve,
-        runs: impl Iterator<Item = (usize, Option<Mapping>)>,
+        runs: impl Iterator<Item = (Run<'r>, bool)>,
     ) {
         let block = range.start() / BLOCK_SIZE;
         let mut index = (range.start() >> PAGE_SHIFT) % BLOCK_PAGES;
         let mut leaf = self.leaves.get_mut(&block);
 
-        for (pages, mapping) in runs {
+        for (run, chosen) in runs {
             let first = index;
             // OVERFLOW: The runs are those of a block.
-            index += pages;
+            index += run.pages();
+            if !chosen {
+                continue;
+            }
             // INVARIANT: By the safety requirements.
-            let entry = match mapping {
-                Some(Mapping::Page {
+            let entry = match *run.first() {
+                Mapping::Page {
                     frame, writable, ..
-                }) => Entry::new(frame, writable),
-                Some(Mapping::Absent | Mapping::Error) => Entry::EMPTY,
-                None => continue,
+                } => Entry::new(frame, writable),
+                Mapping::Absent | Mapping::Error => Entry::EMPTY,
             };
             if leaf.is_none() && entry != Entry::EMPTY {
                 leaf = self.leaf(block, reserve);
             }
-            if let Some(leaf) = &mut leaf {
-                leaf.set_run(first, pages, entry);
+            let Some(leaf) = &mut leaf else {
+                continue;
+            };
+            match run.scattered() {
+                // INVARIANT: Likewise.
+                Some(pfns) => leaf.set_each(first, pfns.map(|pfn| entry.of(pfn))),
+                None => leaf.set_run(first, run.pages(), entry),
             }
         }
     }
@@ -286,7 +295,15 @@ impl PageTable {
 
 #[kunit_tests(dmirror_table)]
 mod tests {
+    use super::super::frame::{
+        HmmPfn,
+        MigratePfn, //
+    };
     use super::*;
+    use crate::bindings::{
+        MIGRATE_PFN_SHIFT,
+        MIGRATE_PFN_VALID, //
+    };
 
     const WRITE: bool = true;
     const READ: bool = false;
@@ -300,12 +317,25 @@ mod tests {
         }
     }
 
+    /// As many pages, to be learned.
+    fn following(pages: usize, first: Mapping) -> (Run<'static>, bool) {
+        (Run::following(0, pages, first), true)
+    }
+
+    /// What a walk answers for a small page with this number that may be written.
+    fn system_page(number: usize) -> HmmPfn {
+        HmmPfn::mapped(
+            MigratePfn::new(number << MIGRATE_PFN_SHIFT | MIGRATE_PFN_VALID as usize),
+            WRITE,
+        )
+    }
+
     fn map(table: &mut PageTable, address: usize, mapping: &Mapping, reserve: &mut Reserve) {
         let Ok(range) = PageRange::new(address as u64, 1, usize::MAX) else {
             return;
         };
         // SAFETY: No memory is reached through the entries of a test.
-        unsafe { table.map(range, reserve, [(1, Some(*mapping))].into_iter()) };
+        unsafe { table.map(range, reserve, [following(1, *mapping)].into_iter()) };
     }
 
     fn find(table: &PageTable, address: usize) -> Option<(Frame, bool)> {
@@ -374,7 +404,8 @@ mod tests {
         // SAFETY: No memory is reached through the entries of a test.
         unsafe { table.map_exclusive(exclusive, Pfn::new(5), &mut reserve) };
 
-        let runs = [(2, None), (10, Some(page(7, READ)))];
+        let (left_out, chosen) = (page(3, READ), page(7, READ));
+        let runs = [(following(2, left_out).0, false), following(10, chosen)];
         // SAFETY: As before.
         unsafe { table.map(range, &mut reserve, runs.into_iter()) };
         assert_eq!(count(&table), 10);
@@ -393,7 +424,7 @@ mod tests {
             table.map(
                 range,
                 &mut reserve,
-                [(12, Some(Mapping::Absent))].into_iter(),
+                [following(12, Mapping::Absent)].into_iter(),
             )
         };
         assert_eq!(count(&table), 1);
@@ -401,10 +432,45 @@ mod tests {
     }
 
     #[test]
+    fn small_pages_are_mapped_each() -> Result {
+        let mut table = PageTable::new();
+        let mut reserve = Reserve::new()?;
+        let range = PageRange::new(500 << PAGE_SHIFT, 4, usize::MAX)?;
+        let system = |number| Frame::System(Pfn::new(number));
+        let first = Mapping::Page {
+            frame: system(9),
+            writable: WRITE,
+            order: 0,
+            zero: false,
+        };
+        let numbers = [9, 4, 30, 31];
+        let entries = numbers.map(|number| system_page(number).into_raw());
+        let run = Run::each(range.start(), first, &entries);
+        // SAFETY: No memory is reached through the entries of a test.
+        unsafe { table.map(range, &mut reserve, [(run, true)].into_iter()) };
+        assert_eq!(count(&table), 4);
+
+        // In a leaf that is not blank, too, with one page that is held exclusively.
+        invalidate(&mut table, 501..=501);
+        // SAFETY: As before.
+        unsafe { table.map_exclusive(502 << PAGE_SHIFT, Pfn::new(5), &mut reserve) };
+        // SAFETY: As before.
+        unsafe { table.map(range, &mut reserve, [(run, true)].into_iter()) };
+        assert_eq!(count(&table), 4);
+        for (number, expected) in (500..).zip([9, 4, 5, 31]) {
+            assert_eq!(
+                find(&table, number << PAGE_SHIFT),
+                Some((system(expected), WRITE))
+            );
+        }
+        Ok(())
+    }
+
+    #[test]
     fn an_emptied_leaf_is_blank() -> Result {
         let mut table = PageTable::new();
         let range = PageRange::new(500 << PAGE_SHIFT, 12, usize::MAX)?;
-        let runs = [(10, Some(page(7, WRITE)))];
+        let runs = [following(10, page(7, WRITE))];
         // SAFETY: No memory is reached through the entries of a test.
         unsafe { table.map(range, &mut Reserve::new()?, runs.into_iter()) };
         assert_eq!(count(&table), 10);
