@@ -347,6 +347,7 @@ pub(crate) fn fault_in(
 /// Those of [`Active::fault`], but for [`EBUSY`].
 ///
 /// [`Active::fault`]: crate::hmm::notifier::Active::fault
+#[inline(always)]
 pub(crate) fn find<'a>(
     active: &'a mut Space<'_>,
     memory: &DeviceMemory,
@@ -354,21 +355,19 @@ pub(crate) fn find<'a>(
     access: Access,
     pfns: &'a mut PfnBuffer<'_>,
 ) -> Result<Option<Validated<'a, Chunk>>> {
-    let statistics = memory.statistics();
-
-    if access != Access::Look {
-        statistics.range_faults.add(1);
-    }
     let found = match access {
         Access::Look => active.look(range, pfns),
-        Access::Read | Access::Write => active.fault(range, access, pfns),
+        Access::Read | Access::Write => {
+            memory.statistics().range_faults.add(1);
+            active.fault(range, access, pfns)
+        }
     };
     let found = match found {
         Err(error) if error == EBUSY => None,
         faulted => faulted?.validate().ok(),
     };
     if found.is_none() {
-        statistics.retries.add(1);
+        memory.statistics().retries.add(1);
     }
     Ok(found)
 }
@@ -379,6 +378,7 @@ pub(crate) fn find<'a>(
 /// # Errors
 ///
 /// [`EINTR`] if killed, [`EBUSY`] if they change for too long.
+#[inline(always)]
 pub(crate) fn look<R>(
     active: &mut Space<'_>,
     memory: &DeviceMemory,

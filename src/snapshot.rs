@@ -18,7 +18,10 @@ use crate::{
             PfnBuffer, //
         },
         mm::killed,
-        range::BLOCK_PAGES, //
+        range::{
+            PageRange,
+            BLOCK_PAGES, //
+        }, //
     },
     ioctl::{
         Progress,
@@ -45,52 +48,86 @@ pub(crate) fn snapshot(
     request: &Request,
     progress: &mut Progress,
 ) -> Result {
+    if !request.range.is_in_one_block() {
+        return snapshot_blocks(active, memory, request, progress);
+    }
     match request.range.pages() {
-        ..=4 => snapshot_with::<4, 4>(active, memory, request, progress),
-        5..=16 => snapshot_with::<16, 16>(active, memory, request, progress),
-        17..=64 => snapshot_with::<64, 64>(active, memory, request, progress),
-        _ => snapshot_with::<0, BLOCK_PAGES>(active, memory, request, progress),
+        ..=16 => snapshot_few::<16>(active, memory, request, progress),
+        17..=64 => snapshot_few::<64>(active, memory, request, progress),
+        _ => snapshot_blocks(active, memory, request, progress),
     }
 }
 
-/// The snapshot of a request for up to `FEW` pages, with room for the answers on the stack, or of blocks;
-/// of up to `ROOM` pages: to clear the bytes of more takes longer than to look at a few.
-// Not inlined, for its room on the stack.
+/// The snapshot of a request for up to `ROOM` pages, all in one block, with room for the answers on the
+/// stack.
+// Not inlined, for that room.
 #[inline(never)]
-fn snapshot_with<const FEW: usize, const ROOM: usize>(
+fn snapshot_few<const ROOM: usize>(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
     request: &Request,
     progress: &mut Progress,
 ) -> Result {
-    let mut few = FewPfns::<FEW>::for_pages();
+    let mut few = FewPfns::<ROOM>::for_pages();
     let mut pfns = PfnBuffer::new(request.range.pages(), &mut few)?;
-    let mut bytes = [0; ROOM];
+    // To clear a byte for each page of a block would take longer than to look at a few.
+    let bytes = &mut [0; ROOM];
+
+    snapshot_block(active, memory, request, request.range, &mut pfns, bytes)?;
+    progress.pages = request.range.pages();
+    Ok(())
+}
+
+/// The snapshot of a request, block by block.
+#[inline(never)]
+fn snapshot_blocks(
+    active: &mut Space<'_>,
+    memory: &DeviceMemory,
+    request: &Request,
+    progress: &mut Progress,
+) -> Result {
+    let mut few = FewPfns::<0>::for_pages();
+    let mut pfns = PfnBuffer::new(request.range.pages(), &mut few)?;
+    let bytes = &mut [0; BLOCK_PAGES];
 
     for block in request.range.blocks() {
         if killed() {
             return Err(EINTR);
         }
-        look(active, memory, block, &mut pfns, |found| {
-            let mut slots = bytes.iter_mut();
-            for run in found.runs() {
-                let byte = snapshot_byte(run.first());
-                if let Some(slot) = slots.next() {
-                    *slot = byte;
-                }
-                for slot in slots.by_ref().take(run.pages() - 1) {
-                    *slot = byte;
-                }
-            }
-        })?;
-
-        let bytes = bytes.get(..block.pages()).ok_or(EINVAL)?;
-        UserSlice::new(request.buffer_at(block.start(), 1), bytes.len())
-            .writer()
-            .write_slice(bytes)?;
+        snapshot_block(active, memory, request, block, &mut pfns, bytes)?;
         progress.pages += block.pages();
     }
     Ok(())
+}
+
+/// The snapshot of `block`, a part of the request, for which there is room in `bytes`.
+// The few and the many share it.
+#[inline(never)]
+fn snapshot_block(
+    active: &mut Space<'_>,
+    memory: &DeviceMemory,
+    request: &Request,
+    block: PageRange,
+    pfns: &mut PfnBuffer<'_>,
+    bytes: &mut [u8],
+) -> Result {
+    look(active, memory, block, pfns, |found| {
+        let mut slots = bytes.iter_mut();
+        for run in found.runs() {
+            let byte = snapshot_byte(run.first());
+            if let Some(slot) = slots.next() {
+                *slot = byte;
+            }
+            for slot in slots.by_ref().take(run.pages() - 1) {
+                *slot = byte;
+            }
+        }
+    })?;
+
+    let bytes = bytes.get(..block.pages()).ok_or(EINVAL)?;
+    UserSlice::new(request.buffer_at(block.start(), 1), bytes.len())
+        .writer()
+        .write_slice(bytes)
 }
 
 /// The byte of a snapshot for one page.

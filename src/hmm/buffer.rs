@@ -161,8 +161,11 @@ pub(super) unsafe fn written(words: &mut [Word]) -> &mut [usize] {
 
 /// Writes zeroes to `words`.
 pub(super) fn cleared(words: &mut [Word]) -> &mut [usize] {
-    for word in words.iter_mut() {
+    // A single one, to spare it a call of `memset()`.
+    if let [word] = words {
         word.write(0);
+    } else {
+        words.fill(Word::new(0));
     }
     // SAFETY: They have been written just now.
     unsafe { written(words) }

@@ -109,7 +109,7 @@ impl PageRange {
 
     /// Whether it lies in one block of [`BLOCK_SIZE`] bytes.
     #[inline]
-    pub(super) fn is_in_one_block(self) -> bool {
+    pub(crate) fn is_in_one_block(self) -> bool {
         self.start / BLOCK_SIZE == (self.end - 1) / BLOCK_SIZE
     }
 
