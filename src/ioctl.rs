@@ -27,6 +27,7 @@ use kernel::{
         UserSlice, //
     }, //
 };
+use zerocopy::transmute;
 
 /// What the device is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,15 +141,14 @@ pub(crate) fn serve(mirror: &Mirror, command: u32, argument: usize) -> Result<is
     let argument = UserSlice::new(UserPtr::from_addr(argument), size_of::<Command>());
     let (mut reader, mut writer) = argument.reader_writer();
 
-    let mut command = Command::default();
-    reader.read_slice(command.as_mut_bytes())?;
+    let mut command: Command = transmute!(reader.read::<uapi::Words>()?);
 
     let mut progress = Progress::default();
     let result = run(mirror, operation, &command, &mut progress);
 
     command.cpages = progress.pages as u64;
     command.faults = progress.faults as u64;
-    let written = writer.write_slice(command.as_bytes());
+    let written = writer.write::<uapi::Words>(&transmute!(command));
 
     result.and(written).map(|()| 0)
 }

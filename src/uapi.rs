@@ -28,6 +28,10 @@ pub(crate) struct Command {
     pub(crate) faults: u64,
 }
 
+/// A [`Command`] as it is copied from and to the caller: so its size is known when it is compiled, and no
+/// check of the kernel's end of the copy is needed.
+pub(crate) type Words = [u64; size_of::<Command>() / size_of::<u64>()];
+
 /// The device reads memory.
 pub(crate) const READ: u32 = _IOWR::<Command>(b'H' as u32, 0x00);
 /// The device writes memory.
