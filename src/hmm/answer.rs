@@ -93,9 +93,9 @@ impl<'a, O: PagemapOps> Faulted<'a, O> {
 /// # Invariants
 ///
 /// `state` locks the notifier with which `pfns` were collected; `range` lies in one block, and `pfns`
-/// has one entry for each page of it. No notification has come since that could concern a valid
-/// entry: it names a page that is mapped at its address now, or kept by a migration that will map it
-/// there unless a notification comes first.
+/// has one entry for each page of it, or a single one for a huge page at all of it. No notification has
+/// come since that could concern a valid entry: it names a page that is mapped at its address now, or
+/// kept by a migration that will map it there unless a notification comes first.
 pub(crate) struct Validated<'a, O: PagemapOps> {
     state: Guard<'a, State, MutexBackend>,
     owner: &'a DeviceOwner<O>,
@@ -128,7 +128,7 @@ impl<'a, O: PagemapOps> Validated<'a, O> {
     /// Where the pages of the range are, in order of address.
     #[inline]
     pub(crate) fn runs(&self) -> impl Iterator<Item = Run<'_>> {
-        // SAFETY: By the type invariant there is an entry for each page, and a valid one names a page that
+        // SAFETY: By the type invariant there are such entries, and a valid one names a page that
         // is mapped, or kept by a migration that will map it unless a notification comes first, which
         // waits for the lock: it does not go away.
         unsafe { Runs::new(self.owner, self.range, self.pfns) }

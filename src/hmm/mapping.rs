@@ -28,6 +28,7 @@ use super::{
     }, //
 };
 use crate::bindings as shims;
+use core::slice::Iter;
 use kernel::{
     page::PAGE_SIZE,
     prelude::*, //
@@ -170,7 +171,7 @@ impl Run<'_> {
             .iter()
             .map(|&pfn| Pfn::new(HmmPfn::new(pfn).number()));
 
-        (self.small.len() > 1).then_some(numbers)
+        (!self.small.is_empty()).then_some(numbers)
     }
 }
 
@@ -204,11 +205,13 @@ impl<'a> Run<'a> {
 ///
 /// # Invariants
 ///
-/// `pfns` has the entries for the addresses up to `end`; what a valid one names does not go away.
+/// `pfns` has the entries for the addresses up to `end`; of a huge page that is mapped at all of them it may
+/// have just one, for `single` pages. What a valid one names does not go away.
 pub(super) struct Runs<'a, O: PagemapOps> {
     owner: &'a DeviceOwner<O>,
     end: usize,
-    pfns: &'a [usize],
+    single: usize,
+    pfns: Iter<'a, usize>,
 }
 
 impl<'a, O: PagemapOps> Runs<'a, O> {
@@ -216,8 +219,8 @@ impl<'a, O: PagemapOps> Runs<'a, O> {
     ///
     /// # Safety
     ///
-    /// There is an entry for each page of `range`, and what a valid one names does not go away while this
-    /// lives.
+    /// There is an entry for each page of `range`, or a single one for a huge page that is mapped at all of
+    /// it; and what a valid one names does not go away while this lives.
     #[inline]
     pub(super) unsafe fn new(
         owner: &'a DeviceOwner<O>,
@@ -228,24 +231,37 @@ impl<'a, O: PagemapOps> Runs<'a, O> {
         Self {
             owner,
             end: range.end(),
-            pfns,
+            single: match pfns {
+                [_] => range.pages(),
+                _ => 1,
+            },
+            pfns: pfns.iter(),
         }
     }
 
-    /// How many of the entries behind `pfn`, a part of a huge mapping at `start`, are like it.
+    /// Skips what follows `pfn`, a part of a huge mapping, at `start`, and is like it. Returns how many
+    /// pages that are.
     ///
     /// Of anonymous memory, and of a device's, all parts are of one folio. Of other memory one may be out
     /// of the kernel's reach.
-    fn count_others(&self, pfn: HmmPfn, start: usize) -> usize {
+    fn skip_others(&mut self, pfn: HmmPfn, start: usize) -> usize {
         let alike = match pfn.names() {
             Named::Nothing | Named::Error | Named::Device(_) => true,
             // SAFETY: By the type invariant there is such a page, or another part of its folio.
             Named::Frame(frame) => unsafe { shims::dmirror_shim_frame_is_uniform(frame.number()) },
         };
-        match self.pfns {
-            [_, rest @ ..] if alike => pfn.count_others(rest, start),
-            _ => 0,
+        if !alike {
+            return 0;
         }
+        self.skip(pfn.count_others(self.pfns.as_slice(), start))
+    }
+
+    /// Skips `pages` entries, of which there are as many. Returns that number.
+    fn skip(&mut self, pages: usize) -> usize {
+        let rest = self.pfns.as_slice();
+
+        self.pfns = rest.get(pages..).unwrap_or_default().iter();
+        pages
     }
 }
 
@@ -256,36 +272,55 @@ impl<'a, O: PagemapOps> Iterator for Runs<'a, O> {
     // page.
     #[inline(always)]
     fn next(&mut self) -> Option<Run<'a>> {
-        let pfn = HmmPfn::new(*self.pfns.first()?);
-        let start = self.end - self.pfns.len() * PAGE_SIZE;
-        let run = if pfn.order() == 0 {
-            // SAFETY: By the type invariant.
-            let (first, pages) = unsafe { Mapping::new(self.pfns, self.owner) };
+        let entries = self.pfns.as_slice();
+        let mut pfn = HmmPfn::new(*self.pfns.next()?);
+        let mut pages = 1;
+        let end = self.end;
+        // Told by what is left: few ask for it.
+        let start = |left: &Iter<'_, usize>, pages| end - (left.len() + pages) * PAGE_SIZE;
 
-            Run::each(start, first, self.pfns.get(..pages)?)
+        let (first, alike) = if pfn.order() == 0 {
+            // SAFETY: By the type invariant.
+            unsafe { Mapping::new(pfn, entries, self.owner) }
         } else {
-            let pages = 1 + self.count_others(pfn, start);
-            // SAFETY: By the type invariant.
-            let (first, _) = unsafe { Mapping::new(&[pfn.at(start).into_raw()], self.owner) };
+            pages = self.single;
+            let start = start(&self.pfns, pages);
 
-            Run::following(start, pages, first)
+            pages += self.skip_others(pfn, start);
+            pfn = pfn.at(start);
+            // SAFETY: By the type invariant.
+            unsafe { Mapping::new(pfn, &[pfn.into_raw()], self.owner) }
         };
-        self.pfns = self.pfns.get(run.pages..)?;
-        Some(run)
+        let small = match alike {
+            ..=1 => &[],
+            _ => {
+                pages += self.skip(alike - 1);
+                entries.get(..alike)?
+            }
+        };
+        // INVARIANT: `Mapping::new()` has found these alike; or they are of one huge mapping.
+        Some(Run {
+            start: start(&self.pfns, pages),
+            pages,
+            first,
+            small,
+        })
     }
 }
 
 impl Mapping {
-    /// Makes sense of the first of `pfns`, and counts how many of them say the same but for the frame.
+    /// Makes sense of `pfn`, the first of `pfns`, and counts how many of these say the same but for the
+    /// frame.
     ///
     /// # Safety
     ///
-    /// There is an entry, and what a valid one names cannot go away during the call.
+    /// What a valid one names cannot go away during the call.
     #[inline(always)]
-    unsafe fn new<O: PagemapOps>(pfns: &[usize], owner: &DeviceOwner<O>) -> (Self, usize) {
-        let Some(pfn) = pfns.first().map(|&pfn| HmmPfn::new(pfn)) else {
-            return (Self::Absent, 0);
-        };
+    unsafe fn new<O: PagemapOps>(
+        pfn: HmmPfn,
+        pfns: &[usize],
+        owner: &DeviceOwner<O>,
+    ) -> (Self, usize) {
         let (kind, alike) = match pfn.names() {
             Named::Nothing => return (Self::Absent, 1),
             Named::Error => return (Self::Error, 1),

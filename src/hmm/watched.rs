@@ -25,7 +25,10 @@
 use super::{
     answer::Validated,
     buffer::MigrateBuffer,
-    frame::HmmPfn,
+    frame::{
+        HmmPfn,
+        MigratePfn, //
+    },
     mapping::PfnBuffer,
     migrate::{
         Collected,
@@ -232,16 +235,31 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
                 }
             }
         }
-        for (index, source, target) in committed.moved() {
+        let answer = |source: MigratePfn, target| {
             let writable = source.is_writable() || (!source.has_page() && holes_writable);
-            let first = HmmPfn::mapped(target, writable);
-            let parts = pfns.iter_mut().skip(index).take(target.pages());
-
-            for (part, pfn) in parts.enumerate() {
-                *pfn = first.part(part).into_raw();
+            HmmPfn::mapped(target, writable)
+        };
+        let pfns = match committed.moved().next() {
+            // A huge page that takes the whole range: one entry says it all.
+            Some((_, source, target)) if target.pages() == pfns.len() => {
+                let pfns = pfns.get_mut(..1).unwrap_or_default();
+                pfns.fill(answer(source, target).into_raw());
+                pfns
             }
-        }
-        // SAFETY: `range` is a part of a range that lies in one block. What is left of a walk's
+            _ => {
+                for (index, source, target) in committed.moved() {
+                    let first = answer(source, target);
+                    let parts = pfns.iter_mut().skip(index).take(target.pages());
+
+                    for (part, pfn) in parts.enumerate() {
+                        *pfn = first.part(part).into_raw();
+                    }
+                }
+                pfns
+            }
+        };
+        // SAFETY: `range` is a part of a range that lies in one block, with an entry for each page, or a
+        // single one for the huge page that takes it all. What is left of a walk's
         // entries has not been changed by anyone since it began. The others name pages that have
         // taken over from what was mapped, or from nothing, and that `committed` keeps until it has
         // mapped them; the only notifications that have come for them since are the batch's own, for
