@@ -91,6 +91,15 @@ pub(crate) enum Frame {
 }
 
 impl Frame {
+    /// The number of the frame: where it is a page frame number, that, or the place on the device.
+    #[inline]
+    pub(super) const fn number(self) -> usize {
+        match self {
+            Self::Device(index) => index.number(),
+            Self::System(pfn) | Self::Coherent(pfn) | Self::Remote(pfn) => pfn.number(),
+        }
+    }
+
     /// Whether the page is in the memory of the device that asks.
     #[inline]
     pub(crate) const fn is_on_device(self) -> bool {
@@ -149,6 +158,12 @@ impl HmmPfn {
     pub(super) const fn part(self, pages: usize) -> Self {
         // OVERFLOW: The number of the first page is a multiple of how many there are.
         Self(self.0 + pages)
+    }
+
+    /// Whether all is as `other` says, but for the number of the page.
+    #[inline]
+    pub(super) const fn is_like(self, other: Self) -> bool {
+        (self.0 ^ other.0) & Self::FLAGS == 0
     }
 
     /// How many of `entries`, which follow this one, for `address`, are of the same huge mapping.

@@ -44,14 +44,14 @@ impl Entry {
 
     /// An entry for the page in `frame`.
     pub(super) const fn new(frame: Frame, writable: bool) -> Self {
-        let (number, kind) = match frame {
-            Frame::System(pfn) | Frame::Remote(pfn) => (pfn.number(), 0),
-            Frame::Device(index) => (index.number(), Self::DEVICE),
-            Frame::Coherent(pfn) => (pfn.number(), Self::COHERENT),
+        let kind = match frame {
+            Frame::System(_) | Frame::Remote(_) => 0,
+            Frame::Device(_) => Self::DEVICE,
+            Frame::Coherent(_) => Self::COHERENT,
         };
         let write = if writable { Self::WRITE } else { 0 };
 
-        Self((number as u64) << Self::SHIFT | kind | write | Self::PRESENT)
+        Self(kind | write | Self::PRESENT).of(frame.number())
     }
 
     /// A writable entry for the page in `frame`, which the device holds exclusively.
@@ -59,10 +59,10 @@ impl Entry {
         Self(Self::new(frame, true).0 | Self::EXCLUSIVE)
     }
 
-    /// The entry of another page of the same memory, with the same rights.
+    /// The entry of another page of the same memory, with the same rights: that with this number.
     #[inline]
-    pub(super) const fn of(self, pfn: Pfn) -> Self {
-        Self((pfn.number() as u64) << Self::SHIFT | self.0 & Self::FLAGS)
+    pub(super) const fn of(self, number: usize) -> Self {
+        Self((number as u64) << Self::SHIFT | self.0 & Self::FLAGS)
     }
 
     /// The entry of the page that is `pages` pages behind this one, if there is one.

@@ -130,7 +130,7 @@ pub(crate) enum Mapping {
 }
 
 /// Pages at addresses that follow each other, which are alike: one, some of a huge mapping of the CPU, or
-/// small ones of anonymous memory of the system.
+/// small ones of anonymous memory of the system, or of private memory of the device.
 ///
 /// # Invariants
 ///
@@ -163,15 +163,20 @@ impl Run<'_> {
         &self.first
     }
 
-    /// The frame numbers of the pages, if these are small ones and more than one.
+    /// The numbers of the frames, if these are small pages and more than one: page frame numbers, or
+    /// places on the device.
     #[inline]
-    pub(super) fn scattered(&self) -> Option<impl ExactSizeIterator<Item = Pfn> + '_> {
-        let numbers = self
-            .small
-            .iter()
-            .map(|&pfn| Pfn::new(HmmPfn::new(pfn).number()));
+    pub(super) fn scattered(&self) -> Option<impl ExactSizeIterator<Item = usize> + '_> {
+        let Mapping::Page { frame, .. } = self.first else {
+            return None;
+        };
+        let first = HmmPfn::new(*self.small.first()?).number();
+        let numbers = self.small.iter().map(move |&pfn| {
+            let behind = HmmPfn::new(pfn).number().wrapping_sub(first);
+            frame.number().wrapping_add(behind)
+        });
 
-        (!self.small.is_empty()).then_some(numbers)
+        Some(numbers)
     }
 }
 
@@ -321,7 +326,7 @@ impl Mapping {
         pfns: &[usize],
         owner: &DeviceOwner<O>,
     ) -> (Self, usize) {
-        let (kind, alike) = match pfn.names() {
+        let (kind, mut alike) = match pfn.names() {
             Named::Nothing => return (Self::Absent, 1),
             Named::Error => return (Self::Error, 1),
             // SAFETY: By the safety requirements there is such a page, and such are those of the others.
@@ -336,7 +341,10 @@ impl Mapping {
                 let offset = DeviceOffset::new(number);
                 // SAFETY: It is a page of that private memory, in use during the call.
                 match unsafe { owner.resolve(pagemap, offset) } {
-                    Some((_, index)) => Frame::Device(index),
+                    Some((pagemap, index)) => {
+                        alike = pagemap.count_alike(pfn, pfns);
+                        Frame::Device(index)
+                    }
                     None => return (Self::Error, 1),
                 }
             }

@@ -20,7 +20,8 @@ use super::{
     evict::evict,
     frame::{
         DeviceIndex,
-        DeviceOffset, //
+        DeviceOffset,
+        HmmPfn, //
     },
     free::{
         FreeBlock,
@@ -344,6 +345,21 @@ impl<O: PagemapOps> Pagemap<O> {
     fn is_huge_at(&self, first: usize) -> bool {
         // SAFETY: By the type invariant the pagemap is registered with that many pages.
         first < self.pages as usize && unsafe { order_at(self.raw.get(), first) } == BLOCK_ORDER
+    }
+
+    /// How many of `pfns`, up to the first that is not, are answers like `pfn` about pages of this memory.
+    #[inline]
+    pub(super) fn count_alike(&self, pfn: HmmPfn, pfns: &[usize]) -> usize {
+        if pfns.len() == 1 {
+            return 1;
+        }
+        let mut answers = pfns.iter().map(|&other| HmmPfn::new(other));
+        let other = answers.position(|other| {
+            let offset = DeviceOffset::new(other.number());
+            !other.is_like(pfn) || offset.pages_from(self.first) >= self.pages as usize
+        });
+
+        other.unwrap_or(pfns.len())
     }
 
     fn index_of(&self, offset: DeviceOffset) -> DeviceIndex {

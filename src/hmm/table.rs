@@ -254,7 +254,7 @@ impl PageTable {
             };
             match run.scattered() {
                 // INVARIANT: Likewise.
-                Some(pfns) => leaf.set_each(first, pfns.map(|pfn| entry.of(pfn))),
+                Some(numbers) => leaf.set_each(first, numbers.map(|number| entry.of(number))),
                 None => leaf.set_run(first, run.pages(), entry),
             }
         }
