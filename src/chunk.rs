@@ -172,6 +172,11 @@ impl Chunk {
         self.pages.lock().free_pages()
     }
 
+    /// Gives `contents` to `page`, a small one that was taken.
+    pub(crate) fn fill_page(&self, page: &FreePage, contents: Contents) {
+        self.pages.lock().fill(page.offset(), contents);
+    }
+
     /// Gives `contents` to all pages of `block`, a whole one that was taken.
     pub(crate) fn fill_whole(&self, block: &FreePage, contents: BlockContents) {
         self.pages.lock().fill_whole(block.offset(), contents);

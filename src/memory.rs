@@ -23,7 +23,10 @@ use crate::{
             Contents, //
         },
         frame::DeviceIndex,
-        free::FreePage,
+        free::{
+            FreePage,
+            FreePages, //
+        },
         killable::lock_killable,
         page::LockedPage,
         pagemap::{
@@ -135,34 +138,31 @@ impl PrivateMemory {
         }
     }
 
-    /// Puts `contents` into a free device page. `None` if the device is full. Never waits.
-    pub(crate) fn store(&self, contents: Contents) -> Option<LockedPage> {
-        let mut contents = contents;
+    /// Takes small pages that follow each other, up to `most`, of the chunk that is returned too. `None`
+    /// if the device is full. Never waits.
+    fn take(&self, most: usize) -> Option<(&Pagemap<Chunk>, FreePages)> {
+        let take = |chunk: &Pagemap<Chunk>, from| chunk.ops().change(|pool| pool.take(from, most));
+
         // No block is broken up as long as any chunk has a rest of one.
         for from in [From::Rest, From::Any] {
             for chunk in self.chunks_with_room(from) {
-                match chunk.ops().change(|pages| pages.take(from, contents)) {
-                    Ok(page) => return chunk.lock_page(page).ok(),
-                    Err(back) => contents = back,
+                if let Some(pages) = take(chunk, from) {
+                    return Some((chunk, pages));
                 }
             }
         }
-        self.store_anywhere(contents)
+        // Whatever the hints say: others may have made a rest of the last whole block, or the reverse,
+        // between the look for the one and for the other.
+        self.chunks()
+            .find_map(|chunk| Some((chunk, take(chunk, From::Any)?)))
     }
 
-    /// The same, whatever the hints say: others may have made a rest of the last whole block, or the
-    /// reverse, between the look for the one and for the other.
-    #[cold]
-    fn store_anywhere(&self, contents: Contents) -> Option<LockedPage> {
-        let mut contents = contents;
-
-        for chunk in self.chunks() {
-            match chunk.ops().change(|pages| pages.take(From::Any, contents)) {
-                Ok(page) => return chunk.lock_page(page).ok(),
-                Err(back) => contents = back,
-            }
+    /// Small pages, a few at a time.
+    pub(crate) fn supply(&self) -> Supply<'_> {
+        Supply {
+            memory: self,
+            pages: None,
         }
-        None
     }
 
     /// Sets a block aside for a huge page. `None` if there is no whole one, and no other chunk can
@@ -268,6 +268,54 @@ impl PrivateMemory {
         }
         slot.populate(chunk);
         Ok(())
+    }
+}
+
+/// Small pages of the device, of which some are taken at a time: to find each, under the lock of its chunk,
+/// would cost twice as much. What is left is free again at the end, which must come soon.
+pub(crate) struct Supply<'m> {
+    memory: &'m PrivateMemory,
+    pages: Option<(&'m Pagemap<Chunk>, FreePages)>,
+}
+
+impl Supply<'_> {
+    /// Puts `contents` into a page. `None` if the device is full. `most` pages may be wanted, this one
+    /// included. Never waits.
+    pub(crate) fn store(&mut self, contents: Contents, most: usize) -> Option<LockedPage> {
+        let (chunk, page) = self.take_page(most)?;
+
+        chunk.ops().fill_page(&page, contents);
+        chunk.lock_page(page).ok()
+    }
+
+    fn take_page(&mut self, most: usize) -> Option<(&Pagemap<Chunk>, FreePage)> {
+        let left = self.pages.as_mut().and_then(|(_, pages)| pages.take_page());
+        let page = match left {
+            Some(page) => page,
+            None => {
+                let (_, pages) = self.pages.insert(self.memory.take(most)?);
+                pages.take_page()?
+            }
+        };
+        Some((self.pages.as_ref()?.0, page))
+    }
+}
+
+impl Drop for Supply<'_> {
+    fn drop(&mut self) {
+        let Some((chunk, pages)) = &mut self.pages else {
+            return;
+        };
+        // Most have none left.
+        let Some(first) = pages.take_page() else {
+            return;
+        };
+        chunk.ops().change(|pool| {
+            pool.put(first);
+            while let Some(page) = pages.take_page() {
+                pool.put(page);
+            }
+        });
     }
 }
 

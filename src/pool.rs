@@ -9,7 +9,8 @@
 use crate::hmm::{
     free::{
         FreeBlock,
-        FreePage, //
+        FreePage,
+        FreePages, //
     },
     range::BLOCK_PAGES, //
 };
@@ -111,29 +112,16 @@ impl<W: Whole> Pool<W> {
         self.whole.count > 0
     }
 
-    /// Takes a small page, and gives it `contents`. Does not sleep.
-    ///
-    /// # Errors
-    ///
-    /// Gives the contents back if no page is free there.
-    pub(crate) fn take(
-        &mut self,
-        from: From,
-        contents: W::Part,
-    ) -> core::result::Result<FreePage, W::Part> {
+    /// Takes small pages that follow each other, up to `most`, which have no contents as yet. Does not
+    /// sleep.
+    pub(crate) fn take(&mut self, from: From, most: usize) -> Option<FreePages> {
         let index = match (self.rests.first(), from) {
-            (Some(index), _) => Some(index),
-            (None, From::Rest) => None,
-            (None, From::Any) => self.whole.first(),
+            (Some(index), _) => index,
+            (None, From::Rest) => return None,
+            (None, From::Any) => self.whole.first()?,
         };
-        let page = index.and_then(|index| self.change(index, FreeBlock::take_page)?);
-        match page {
-            Some(page) => {
-                self.fill(page.offset(), contents);
-                Ok(page)
-            }
-            None => Err(contents),
-        }
+
+        self.change(index, |block| block.take_pages(most))?
     }
 
     /// Takes a whole block, which has no contents as yet. Does not sleep.
@@ -337,7 +325,7 @@ mod tests {
     }
 
     fn take(pool: &mut Pool<Letters>, from: From) -> Option<FreePage> {
-        pool.take(from, 'x').ok()
+        pool.take(from, 1)?.take_page()
     }
 
     fn put(pool: &mut Pool<Letters>, page: FreePage) {
@@ -351,7 +339,9 @@ mod tests {
     fn page_has_its_contents_until_it_is_cleared() -> Result {
         let mut pool = pool(1, 2)?;
         assert_eq!(pool.get(0), None);
-        let page = pool.take(From::Any, 'a').map_err(|_| ENOSPC)?;
+        let page = take(&mut pool, From::Any).ok_or(ENOSPC)?;
+        assert_eq!(pool.get(page.offset()), None);
+        pool.fill(page.offset(), 'a');
         assert_eq!(pool.get(page.offset()), Some(Held::Part(&'a')));
         assert_eq!(pool.free_pages(), 1);
 
@@ -363,11 +353,19 @@ mod tests {
     }
 
     #[test]
-    fn full_pool_gives_contents_back() -> Result {
-        let mut pool = pool(1, 1)?;
-        assert!(pool.take(From::Any, 'a').is_ok());
-        assert_eq!(pool.take(From::Any, 'b').err(), Some('b'));
-        assert_eq!(pool.get(0), Some(Held::Part(&'a')));
+    fn takes_no_more_than_there_are() -> Result {
+        let mut pool = pool(2, 3)?;
+        // The rest, though more are wanted.
+        assert!(pool.take(From::Any, BLOCK_PAGES).is_some());
+        assert_eq!(pool.free_pages(), BLOCK_PAGES);
+        assert!(pool.take(From::Rest, 1).is_none());
+        let mut pages = pool.take(From::Any, 2).ok_or(ENOSPC)?;
+        assert_eq!(pool.free_pages(), BLOCK_PAGES - 2);
+        while let Some(page) = pages.take_page() {
+            pool.put(page);
+        }
+        assert!(pool.take_whole().is_some());
+        assert!(pool.take(From::Any, 1).is_none());
         Ok(())
     }
 

@@ -201,10 +201,14 @@ impl<'m> Arrivals<'m> {
         &mut self,
     ) -> impl FnMut(usize, Source<'_, Chunk>) -> Option<LockedPage> + use<'_, 'm> {
         let mut full = false;
+        let mut supply = match self.memory {
+            DeviceMemory::Private(memory) => Some(memory.supply()),
+            DeviceMemory::Coherent(..) => None,
+        };
 
         move |size, source| match self.memory {
             DeviceMemory::Private(_) if size > 1 => self.huge_target(&source),
-            DeviceMemory::Private(memory) => {
+            DeviceMemory::Private(_) => {
                 // A block that has small pages is not a huge one.
                 self.spare = None;
                 if full {
@@ -216,7 +220,8 @@ impl<'m> Arrivals<'m> {
                     Source::System(source) => page.copy_from(&source, 0),
                     Source::Device(..) | Source::Coherent(_) => return None,
                 }
-                let target = memory.store(page);
+                let most = 1 + self.contents.len();
+                let target = supply.as_mut()?.store(page, most);
                 full = target.is_none();
                 target
             }

@@ -62,6 +62,32 @@ impl FreePage {
     }
 }
 
+/// Small pages of the device that nobody uses and that follow each other.
+///
+/// # Invariants
+///
+/// The `count` pages from the number `first` of the pagemap `pagemap` are in nobody else's hands.
+pub(crate) struct FreePages {
+    pagemap: u32,
+    first: u32,
+    count: u32,
+}
+
+impl FreePages {
+    /// Takes out the first.
+    #[inline]
+    pub(crate) fn take_page(&mut self) -> Option<FreePage> {
+        let count = self.count.checked_sub(1)?;
+        let first = self.first;
+
+        // INVARIANT: That page is not among them any more.
+        self.first += 1;
+        self.count = count;
+        // SAFETY: By the type invariant it was in nobody else's hands.
+        Some(unsafe { FreePage::new(self.pagemap, first, 0) })
+    }
+}
+
 /// Bits in one word of a set.
 const WORD: usize = u64::BITS as usize;
 
@@ -111,17 +137,23 @@ impl FreeBlock {
         self.count == BLOCK_PAGES
     }
 
-    /// Takes out the first free page.
-    pub(crate) fn take_page(&mut self) -> Option<FreePage> {
+    /// Takes out the first free pages that follow each other, up to `most`, at least one, and 64.
+    pub(crate) fn take_pages(&mut self, most: usize) -> Option<FreePages> {
         let (word, bits) = (0..).zip(&mut self.free).find(|(_, bits)| **bits != 0)?;
         let bit = bits.trailing_zeros();
-        let offset = self.first + word * u64::BITS + bit;
+        let count = (!(*bits >> bit)).trailing_zeros().min(most.max(1) as u32);
+        let first = self.first + word * u64::BITS + bit;
 
-        // INVARIANT: The page is not in the set any more.
-        *bits &= !(1 << bit);
-        self.count -= 1;
-        // SAFETY: The page was in the set, and so in nobody else's hands.
-        Some(unsafe { FreePage::new(self.pagemap, offset, 0) })
+        // INVARIANT: The pages are not in the set any more, of which they were. OVERFLOW: `bit + count` is at
+        // most the bits of a word.
+        *bits &= !(u64::MAX >> (u64::BITS - count) << bit);
+        self.count -= count as usize;
+        // INVARIANT: The pages were in the set, and so in nobody else's hands.
+        Some(FreePages {
+            pagemap: self.pagemap,
+            first,
+            count,
+        })
     }
 
     /// Takes out all pages of the block in one piece; nothing if one is missing.
@@ -190,6 +222,10 @@ mod tests {
         unsafe { FreePage::new(pagemap, offset, order) }
     }
 
+    fn take_page(block: &mut FreeBlock) -> Option<FreePage> {
+        block.take_pages(1)?.take_page()
+    }
+
     fn put(block: &mut FreeBlock, page: FreePage) -> Result {
         block.put(page).map_err(|_| EINVAL)
     }
@@ -198,20 +234,49 @@ mod tests {
     fn gives_each_page_once_in_order() {
         let mut block = FreeBlock::of_nothing(3, BLOCK_PAGES);
         for number in 0..BLOCK_PAGES {
-            let page = block.take_page();
+            let page = take_page(&mut block);
             assert_eq!(
                 page.map(|page| (page.offset(), page.pages())),
                 Some((3 * BLOCK_PAGES + number, 1))
             );
         }
-        assert!(block.take_page().is_none());
+        assert!(take_page(&mut block).is_none());
         assert_eq!(block.free_pages(), 0);
+    }
+
+    #[test]
+    fn gives_pages_that_follow_each_other() -> Result {
+        let mut block = FreeBlock::of_nothing(0, BLOCK_PAGES);
+        // Two of the first word, and of the second one from its start on.
+        block.take_pages(10);
+        block.take_pages(64);
+        for offset in [3, 4] {
+            put(&mut block, page(u32::MAX, offset, 0))?;
+        }
+        assert_eq!(block.free_pages(), BLOCK_PAGES - 62);
+
+        for (most, offsets) in [
+            (0, 3..4),
+            (usize::MAX, 4..5),
+            (63, 64..127),
+            (usize::MAX, 127..128),
+        ] {
+            let mut pages = block.take_pages(most).ok_or(EINVAL)?;
+            let (first, count) = (offsets.start, offsets.len());
+            for offset in offsets {
+                assert_eq!(pages.take_page().map(|page| page.offset()), Some(offset));
+            }
+            assert!(pages.take_page().is_none());
+            assert_eq!((pages.first as usize, pages.count), (first + count, 0));
+        }
+        assert_eq!(block.free_pages(), BLOCK_PAGES - 128);
+        Ok(())
     }
 
     #[test]
     fn whole_until_one_is_missing() -> Result {
         let mut block = FreeBlock::of_nothing(1, BLOCK_PAGES);
-        let page = block.take_page().ok_or(EINVAL)?;
+        let page = take_page(&mut block).ok_or(EINVAL)?;
         assert!(!block.is_whole());
         assert!(block.take_whole().is_none());
 
@@ -222,11 +287,11 @@ mod tests {
             (huge.offset(), huge.pages(), huge.order()),
             (BLOCK_PAGES, BLOCK_PAGES, BLOCK_ORDER)
         );
-        assert!(block.take_page().is_none());
+        assert!(take_page(&mut block).is_none());
         put(&mut block, huge)?;
         assert!(block.is_whole());
         for number in 0..BLOCK_PAGES {
-            let page = block.take_page().ok_or(EINVAL)?;
+            let page = take_page(&mut block).ok_or(EINVAL)?;
             assert_eq!(page.offset(), BLOCK_PAGES + number);
         }
         Ok(())
@@ -255,9 +320,9 @@ mod tests {
         assert_eq!(block.free_pages(), 100);
         assert!(block.take_whole().is_none());
         for _ in 0..100 {
-            assert!(block.take_page().is_some());
+            assert!(take_page(&mut block).is_some());
         }
-        assert!(block.take_page().is_none());
+        assert!(take_page(&mut block).is_none());
     }
 
     #[test]
