@@ -199,4 +199,53 @@ TEST_F(mappings, each_for_what_it_is)
 	EXPECT_TRUE(holds(mem + READABLE * PAGE, 1, SEED + READABLE));
 }
 
+/* So it does in its own memory: a page may be written only if its process may. */
+TEST_F(mappings, each_with_its_rights)
+{
+	enum { NPAGES = 8, FIRST = 2, LAST = 5 };	/* from first to last: to be read */
+	char *mem = map_pages(NPAGES);
+	unsigned char map[NPAGES];
+
+	ASSERT_NE(mem, MAP_FAILED);
+	fill(mem, NPAGES, SEED);
+	ASSERT_EQ(dev_take(self->fd, mem, NPAGES, self->buf), NPAGES);
+	ASSERT_EQ(mprotect(mem + FIRST * PAGE, (LAST + 1 - FIRST) * PAGE, PROT_READ), 0);
+
+	EXPECT_EQ(dev_snapshot(self->fd, mem, NPAGES, map), NPAGES);
+	for (size_t i = 0; i < NPAGES; i++)
+		EXPECT_EQ(map[i], i < FIRST || i > LAST ? AT_DEVICE : AT_DEVICE_RO);
+
+	EXPECT_EQ(dev_read(self->fd, mem, NPAGES, self->buf), NPAGES);
+	EXPECT_TRUE(holds(self->buf, NPAGES, SEED));
+	fill(self->buf, NPAGES, OTHER);
+	EXPECT_EQ(dev_write(self->fd, mem, NPAGES, self->buf), -EPERM);
+	EXPECT_TRUE(holds(mem, FIRST, OTHER));
+	EXPECT_TRUE(holds(mem + FIRST * PAGE, NPAGES - FIRST, SEED + FIRST));
+}
+
+/* And so it does where one is there, and the next at home. */
+TEST_F(mappings, each_where_it_is)
+{
+	enum { NPAGES = 8 };
+	char *mem = map_pages(NPAGES);
+	unsigned char map[NPAGES];
+
+	ASSERT_NE(mem, MAP_FAILED);
+	fill(mem, NPAGES, SEED);
+	/* From the last to the first, each second one, and the first two. */
+	for (size_t i = NPAGES; i > 0; i -= 2)
+		ASSERT_EQ(dev_take(self->fd, mem + (i - 1) * PAGE, 1, self->buf), 1);
+	ASSERT_EQ(dev_take(self->fd, mem, 1, self->buf), 1);
+
+	EXPECT_EQ(dev_snapshot(self->fd, mem, NPAGES, map), NPAGES);
+	for (size_t i = 0; i < NPAGES; i++)
+		EXPECT_EQ(map[i], i == 0 || i % 2 ? AT_DEVICE : AT_SYSTEM);
+
+	EXPECT_EQ(dev_read(self->fd, mem, NPAGES, self->buf), NPAGES);
+	EXPECT_TRUE(holds(self->buf, NPAGES, SEED));
+	fill(self->buf, NPAGES, OTHER);
+	EXPECT_EQ(dev_write(self->fd, mem, NPAGES, self->buf), NPAGES);
+	EXPECT_TRUE(holds(mem, NPAGES, OTHER));
+}
+
 TEST_HARNESS_MAIN
