@@ -172,7 +172,7 @@ impl Chunk {
         self.pages.lock().free_pages()
     }
 
-    /// Gives `contents` to `page`, a small one that was taken.
+    /// Gives `contents` to `page`, a small one that was taken and has none.
     pub(crate) fn fill_page(&self, page: &FreePage, contents: Contents) {
         self.pages.lock().fill(page.offset(), contents);
     }

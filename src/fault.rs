@@ -228,8 +228,8 @@ impl<'m> Migrator<'m> {
             return Ok(None);
         };
         self.memory.statistics().pause.wait();
-        batch.offer(self.arrivals.targets());
         let (pages, rest) = (batch.walked(), batch.rest());
+        batch.offer(self.arrivals.targets(pages.pages()));
         let (outcome, entered) = batch.finish(|found| enter(found, access, &mut self.reserve));
 
         self.memory.statistics().to_device.add(outcome);

@@ -157,11 +157,13 @@ impl PrivateMemory {
             .find_map(|chunk| Some((chunk, take(chunk, From::Any)?)))
     }
 
-    /// Small pages, a few at a time.
-    pub(crate) fn supply(&self) -> Supply<'_> {
+    /// Up to `pages` small pages, a few at a time.
+    pub(crate) fn supply(&self, pages: usize) -> Supply<'_> {
+        // INVARIANT: There is nothing in it.
         Supply {
             memory: self,
-            pages: None,
+            wanted: pages,
+            taken: None,
         }
     }
 
@@ -272,38 +274,45 @@ impl PrivateMemory {
 }
 
 /// Small pages of the device, of which some are taken at a time: to find each, under the lock of its chunk,
-/// would cost twice as much. What is left is free again at the end, which must come soon.
+/// would cost three times as much. What is left is free again at the end, which must come soon: others miss
+/// it.
+///
+/// # Invariants
+///
+/// The pages of `taken` are of its chunk.
 pub(crate) struct Supply<'m> {
     memory: &'m PrivateMemory,
-    pages: Option<(&'m Pagemap<Chunk>, FreePages)>,
+    /// How many more pages will be asked for, at most.
+    wanted: usize,
+    taken: Option<(&'m Pagemap<Chunk>, FreePages)>,
 }
 
-impl Supply<'_> {
-    /// Puts `contents` into a page. `None` if the device is full. `most` pages may be wanted, this one
-    /// included. Never waits.
-    pub(crate) fn store(&mut self, contents: Contents, most: usize) -> Option<LockedPage> {
-        let (chunk, page) = self.take_page(most)?;
+impl<'m> Supply<'m> {
+    /// Puts `contents` into a page. `None` if the device is full. Never waits.
+    pub(crate) fn store(&mut self, contents: Contents) -> Option<LockedPage> {
+        let (chunk, page) = self.take_page()?;
 
+        self.wanted = self.wanted.saturating_sub(1);
         chunk.ops().fill_page(&page, contents);
         chunk.lock_page(page).ok()
     }
 
-    fn take_page(&mut self, most: usize) -> Option<(&Pagemap<Chunk>, FreePage)> {
-        let left = self.pages.as_mut().and_then(|(_, pages)| pages.take_page());
-        let page = match left {
-            Some(page) => page,
-            None => {
-                let (_, pages) = self.pages.insert(self.memory.take(most)?);
-                pages.take_page()?
+    fn take_page(&mut self) -> Option<(&'m Pagemap<Chunk>, FreePage)> {
+        if let Some((chunk, pages)) = &mut self.taken {
+            if let Some(page) = pages.take_page() {
+                return Some((*chunk, page));
             }
-        };
-        Some((self.pages.as_ref()?.0, page))
+        }
+        // INVARIANT: They are of the chunk that comes with them. Of those before, none is left.
+        let (chunk, pages) = self.taken.insert(self.memory.take(self.wanted)?);
+
+        Some((*chunk, pages.take_page()?))
     }
 }
 
 impl Drop for Supply<'_> {
     fn drop(&mut self) {
-        let Some((chunk, pages)) = &mut self.pages else {
+        let Some((chunk, pages)) = &mut self.taken else {
             return;
         };
         // Most have none left.

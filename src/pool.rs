@@ -131,7 +131,7 @@ impl<W: Whole> Pool<W> {
         self.change(index, FreeBlock::take_whole)?
     }
 
-    /// Gives `contents` to the page with this number. Does not sleep.
+    /// Gives `contents` to the page with this number, which has none. Does not sleep.
     pub(crate) fn fill(&mut self, number: usize, contents: W::Part) {
         if let Some(slot) = self.contents.get_mut(number) {
             *slot = Some(contents);

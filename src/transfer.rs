@@ -195,14 +195,15 @@ impl<'m> Arrivals<'m> {
         self.spare.is_some()
     }
 
-    /// What is offered to a batch: for each page of system memory, and each hole, a page of the
-    /// device with the same contents, while it has any.
+    /// What is offered to a batch of `pages` pages of 4 KiB: for each page of system
+    /// memory, and each hole, a page of the device with the same contents, while it has any.
     pub(crate) fn targets(
         &mut self,
+        pages: usize,
     ) -> impl FnMut(usize, Source<'_, Chunk>) -> Option<LockedPage> + use<'_, 'm> {
         let mut full = false;
         let mut supply = match self.memory {
-            DeviceMemory::Private(memory) => Some(memory.supply()),
+            DeviceMemory::Private(memory) => Some(memory.supply(pages)),
             DeviceMemory::Coherent(..) => None,
         };
 
@@ -220,8 +221,7 @@ impl<'m> Arrivals<'m> {
                     Source::System(source) => page.copy_from(&source, 0),
                     Source::Device(..) | Source::Coherent(_) => return None,
                 }
-                let most = 1 + self.contents.len();
-                let target = supply.as_mut()?.store(page, most);
+                let target = supply.as_mut()?.store(page);
                 full = target.is_none();
                 target
             }
@@ -284,7 +284,7 @@ fn move_piece(
         };
         rest = batch.rest();
         memory.statistics().pause.wait();
-        batch.offer(arrivals.targets());
+        batch.offer(arrivals.targets(batch.walked().pages()));
         let (outcome, _) = batch.finish(|found| enter(found, reserve));
 
         memory.statistics().to_device.add(outcome);

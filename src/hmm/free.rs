@@ -62,11 +62,13 @@ impl FreePage {
     }
 }
 
-/// Small pages of the device that nobody uses and that follow each other.
+/// Small pages of the device that nobody uses and that follow each other. What is left of them must be put
+/// back page by page, or nobody will ever use it.
 ///
 /// # Invariants
 ///
 /// The `count` pages from the number `first` of the pagemap `pagemap` are in nobody else's hands.
+#[must_use = "pages that are not put back are lost"]
 pub(crate) struct FreePages {
     pagemap: u32,
     first: u32,
@@ -141,11 +143,13 @@ impl FreeBlock {
     pub(crate) fn take_pages(&mut self, most: usize) -> Option<FreePages> {
         let (word, bits) = (0..).zip(&mut self.free).find(|(_, bits)| **bits != 0)?;
         let bit = bits.trailing_zeros();
-        let count = (!(*bits >> bit)).trailing_zeros().min(most.max(1) as u32);
+        // CAST: It fits.
+        let most = most.clamp(1, WORD) as u32;
+        let count = (!(*bits >> bit)).trailing_zeros().min(most);
         let first = self.first + word * u64::BITS + bit;
 
-        // INVARIANT: The pages are not in the set any more, of which they were. OVERFLOW: `bit + count` is at
-        // most the bits of a word.
+        // INVARIANT: The pages are not in the set any more, of which they were. OVERFLOW: There is at least
+        // one, and `bit + count` is at most the bits of a word.
         *bits &= !(u64::MAX >> (u64::BITS - count) << bit);
         self.count -= count as usize;
         // INVARIANT: The pages were in the set, and so in nobody else's hands.
@@ -257,7 +261,7 @@ mod tests {
 
         for (most, offsets) in [
             (0, 3..4),
-            (usize::MAX, 4..5),
+            (1 << 32, 4..5),
             (63, 64..127),
             (usize::MAX, 127..128),
         ] {
