@@ -203,21 +203,20 @@ static struct page *answered_page(unsigned long answer)
 }
 
 /* Apart, to spare a single page what a loop needs. */
-static noinline unsigned int count_alike(const unsigned long *answers,
-					 unsigned int count,
-					 enum dmirror_frame_kind kind)
+static noinline unsigned int count_anonymous(const unsigned long *answers,
+					     unsigned int count)
 {
 	unsigned int alike;
 
 	for (alike = 1; alike < count; alike++) {
 		if ((answers[alike] ^ answers[0]) & HMM_PFN_FLAGS ||
-		    page_kind(answered_page(answers[alike])) != kind)
+		    page_kind(answered_page(answers[alike])) != DMIRROR_FRAME_ANONYMOUS)
 			break;
 	}
 	return alike;
 }
 
-/* Those alike are counted only of anonymous memory. */
+/* Those alike, in their flags too, are counted only of anonymous memory. */
 struct dmirror_frames dmirror_shim_frames(const unsigned long *answers,
 					  unsigned int count)
 {
@@ -227,7 +226,7 @@ struct dmirror_frames dmirror_shim_frames(const unsigned long *answers,
 	};
 
 	if (count > 1 && frames.kind == DMIRROR_FRAME_ANONYMOUS)
-		frames.alike = count_alike(answers, count, DMIRROR_FRAME_ANONYMOUS);
+		frames.alike = count_anonymous(answers, count);
 	return frames;
 }
 

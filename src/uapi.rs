@@ -10,10 +10,9 @@ use kernel::{
     ioctl::_IOWR,
     prelude::*, //
 };
-use zerocopy_derive::Immutable;
 
 /// The argument of every ioctl (C: `struct hmm_dmirror_cmd`).
-#[derive(Clone, Copy, Default, FromBytes, Immutable, IntoBytes)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub(crate) struct Command {
     /// In: the user address that the device accesses.

@@ -151,11 +151,10 @@ impl<'a, O: PagemapOps> Validated<'a, O> {
             let chosen = choose(&run);
             (run, chosen)
         });
-        // SAFETY: By the type invariant this is mapped there, or kept by a migration that will map
-        // it there unless a notification comes first; a run of more than one page is of one mapping,
-        // and such entries of it as follow each other; `Mapping` and `Runs` see to it that all are in
-        // the direct map; the table is that of the address space in which it was found, and each
-        // notification invalidates it.
+        // SAFETY: By the type invariant what each entry names is mapped there, or kept by a migration that
+        // will map it there unless a notification comes first, and by those of `Run` a run is true of each of
+        // its pages; `Mapping` sees to it that all are in the direct map; the table is that of the address
+        // space in which it was found, and each notification invalidates it.
         unsafe { self.state.map(self.range, reserve, chosen) };
         self.owner.spare().keep(reserve);
     }

@@ -28,18 +28,20 @@ pub(super) enum Kind {
 
 impl Kind {
     /// That of the page that the first of `answers` names, and how many of them, itself included, name
-    /// pages like it, with the same flags. They are counted only of small pages of anonymous memory.
+    /// pages like it, with the same flags. They are counted only of anonymous memory.
     /// It stays so, and a pagemap valid, while the page is in use.
     ///
     /// # Safety
     ///
-    /// There is an answer, and each is of `hmm_range_fault()`. What a valid one names, unless that is an
-    /// offset, has a `struct page` and is in use.
+    /// There is an answer, and each is such as a walk writes. The first names a frame
+    /// ([`Named::Frame`](super::frame::Named::Frame)). What that and others that do so name has a
+    /// `struct page`, and is in use.
     #[inline]
     pub(super) unsafe fn of_answers(answers: &[usize]) -> (Self, usize) {
-        // OVERFLOW: There are no more than BLOCK_PAGES.
+        // CAST: It is a hint; there are no more than BLOCK_PAGES.
         let count = answers.len() as u32;
-        // SAFETY: By the safety requirements: those that C counts have the flags of the first.
+        // SAFETY: By the safety requirements. C looks only at frames of answers with the flags of the first,
+        // which name frames, too.
         let frames = unsafe { shims::dmirror_shim_frames(answers.as_ptr(), count) };
 
         // SAFETY: By the safety requirements; it is device memory, which has a pagemap.

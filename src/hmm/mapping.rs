@@ -134,8 +134,9 @@ pub(crate) enum Mapping {
 ///
 /// # Invariants
 ///
-/// `first` is true of all pages but for the frame. Of a huge mapping the frames follow each other; of small
-/// pages `small` has the answer of the walk for each.
+/// `first` is true of all pages but for the frame, which is in the direct map if it is not private memory.
+/// Of a huge mapping the frames follow each other. Of more than one small page `small` has the answer of the
+/// walk for each; else it is empty. Those of private memory are of one pagemap.
 #[derive(Clone, Copy)]
 pub(crate) struct Run<'a> {
     start: usize,
@@ -180,11 +181,12 @@ impl Run<'_> {
     }
 }
 
+/// Runs for tests of what learns from them.
+#[cfg(CONFIG_KUNIT = "y")]
 impl<'a> Run<'a> {
-    /// Pages whose frames follow each other, from `first` on.
-    #[inline]
+    /// `pages` pages whose frames follow each other, from `first` on.
     pub(super) fn following(start: usize, pages: usize, first: Mapping) -> Self {
-        // INVARIANT: So say those who call it.
+        // INVARIANT: There is no memory that a test could reach by it.
         Self {
             start,
             pages,
@@ -193,10 +195,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Small pages, for each of which there is an answer of the walk in `small`.
-    #[inline]
+    /// Small pages, the first of which is `first`, with such answers.
     pub(super) fn each(start: usize, first: Mapping, small: &'a [usize]) -> Self {
-        // INVARIANT: So say those who call it.
+        // INVARIANT: Likewise.
         Self {
             start,
             pages: small.len(),
@@ -210,8 +211,8 @@ impl<'a> Run<'a> {
 ///
 /// # Invariants
 ///
-/// `pfns` has the entries for the addresses up to `end`; of a huge page that is mapped at all of them it may
-/// have just one, for `single` pages. What a valid one names does not go away.
+/// `pfns` has an entry for each page up to `end`, and `single` is 1; or it has just one, for a huge page that
+/// is mapped at all of them, which are `single` pages. What a valid one names does not go away.
 pub(super) struct Runs<'a, O: PagemapOps> {
     owner: &'a DeviceOwner<O>,
     end: usize,
@@ -265,6 +266,7 @@ impl<'a, O: PagemapOps> Runs<'a, O> {
     fn skip(&mut self, pages: usize) -> usize {
         let rest = self.pfns.as_slice();
 
+        // INVARIANT: What is left is for the pages that are left.
         self.pfns = rest.get(pages..).unwrap_or_default().iter();
         pages
     }
@@ -314,12 +316,12 @@ impl<'a, O: PagemapOps> Iterator for Runs<'a, O> {
 }
 
 impl Mapping {
-    /// Makes sense of `pfn`, the first of `pfns`, and counts how many of these say the same but for the
-    /// frame.
+    /// Makes sense of `pfn`, and counts how many of `pfns`, of which it is the first, say the same but for
+    /// the frame.
     ///
     /// # Safety
     ///
-    /// What a valid one names cannot go away during the call.
+    /// It is the first. What a valid one names cannot go away during the call.
     #[inline(always)]
     unsafe fn new<O: PagemapOps>(
         pfn: HmmPfn,
@@ -329,7 +331,8 @@ impl Mapping {
         let (kind, mut alike) = match pfn.names() {
             Named::Nothing => return (Self::Absent, 1),
             Named::Error => return (Self::Error, 1),
-            // SAFETY: By the safety requirements there is such a page, and such are those of the others.
+            // SAFETY: By the safety requirements there is such a page, which the first entry names, and so
+            // it is with the others.
             Named::Frame(_) => unsafe { Kind::of_answers(pfns) },
             // SAFETY: Likewise.
             Named::Device(offset) => (unsafe { Kind::of_offset(offset) }, 1),

@@ -463,6 +463,18 @@ mod tests {
                 Some((system(expected), WRITE))
             );
         }
+
+        // Of a device, what a walk answers is not yet the place.
+        invalidate(&mut table, 500..=503);
+        let run = Run::each(range.start(), page(100, READ), &entries);
+        // SAFETY: As before.
+        unsafe { table.map(range, &mut Reserve::new()?, [(run, true)].into_iter()) };
+        for (number, expected) in (500..).zip([100, 95, 121, 122]) {
+            assert_eq!(
+                find(&table, number << PAGE_SHIFT),
+                Some((Frame::Device(DeviceIndex::new(expected)), READ))
+            );
+        }
         Ok(())
     }
 
