@@ -225,6 +225,26 @@ TEST_F(statistics, pages_that_stay)
 	ASSERT_EQ(munmap(shared, 4 * PAGE), 0);
 }
 
+/* Of a private mapping of a file the pages move that are not the file's any more. */
+TEST_F(statistics, pages_between_those_that_stay)
+{
+	int file = memfd_create("file", 0);
+	char *mem;
+
+	ASSERT_EQ(ftruncate(file, NPAGES * PAGE), 0);
+	mem = mmap(NULL, NPAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+	ASSERT_NE(mem, MAP_FAILED);
+	ASSERT_TRUE(is_zero(mem, NPAGES));
+	fill(mem + 3 * PAGE, 1, SEED);
+	fill(mem + 7 * PAGE, 2, SEED);
+	ASSERT_EQ(dev_take(self->fd, mem, NPAGES, scratch), -ENOENT);
+	/* What has been taken for the others is free again. */
+	EXPECT_EQ(read_number(variant->unit, PAGES), self->before.of[PAGES] + 3);
+	EXPECT_EQ(read_number(variant->unit, FREE), self->before.of[FREE] - 3);
+	ASSERT_EQ(munmap(mem, NPAGES * PAGE), 0);
+	ASSERT_EQ(close(file), 0);
+}
+
 /* A huge page counts as its parts, and is large until it is split. */
 TEST_F(statistics, huge_pages)
 {

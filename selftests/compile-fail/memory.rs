@@ -9,7 +9,10 @@ use crate::hmm::{
         DeviceIndex,
         Pfn, //
     },
-    free::FreePage,
+    free::{
+        FreePage,
+        FreePages, //
+    },
     migrate::Select,
     mm::MmapRead,
     notifier::IntervalNotifier,
@@ -31,6 +34,11 @@ use kernel::{
 #[rustfmt::skip] // one line, one error
 fn make_a_free_page(pagemap: u32, offset: u32, order: u32) {
     let _ = FreePage { pagemap, offset, order }; //~ E0451
+}
+
+#[rustfmt::skip] // one line, one error
+fn make_free_pages(pagemap: u32, first: u32, count: u32) {
+    let _ = FreePages { pagemap, first, count }; //~ E0451
 }
 
 fn use_a_free_page_twice<O: PagemapOps>(pagemap: &Pagemap<O>, page: FreePage) -> Result {

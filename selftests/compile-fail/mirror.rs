@@ -12,7 +12,8 @@ use crate::hmm::{
     mapping::{
         Access,
         Mapping,
-        PfnBuffer, //
+        PfnBuffer,
+        Run, //
     },
     notifier::{
         Active,
@@ -129,6 +130,22 @@ fn validate_twice<O: PagemapOps>(found: Faulted<'_, O>) {
 fn publish_twice<O: PagemapOps>(found: Validated<'_, O>, reserve: &mut Reserve) {
     found.publish(reserve, |_| true);
     found.publish(reserve, |_| true); //~ E0382
+}
+
+fn keep_a_run<'a, O: PagemapOps>(
+    found: Validated<'a, O>,
+    reserve: &mut Reserve,
+    kept: &mut Option<Run<'a>>,
+) {
+    found.publish(reserve, |run| {
+        *kept = Some(*run); //~ E0521
+        true
+    });
+}
+
+#[rustfmt::skip] // one line, one error
+fn make_a_run(start: usize, pages: usize, first: Mapping, small: &[usize]) {
+    let _ = Run { start, pages, first, small }; //~ E0451
 }
 
 fn runs_after_unlock<O: PagemapOps>(found: Validated<'_, O>) -> usize {

@@ -46,7 +46,7 @@ fn read<O: PagemapOps>(active: &mut Active<'_, O>, range: PageRange, to: UserPtr
         }
         let mut reserve = active.reserve()?;
         if let Ok(found) = active.fault(range, Access::Read, &mut buffer)?.validate() {
-            found.publish(&mut reserve, |run| run.first != Mapping::Error);
+            found.publish(&mut reserve, |run| *run.first() != Mapping::Error);
         }
     }
 }

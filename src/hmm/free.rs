@@ -3,8 +3,8 @@
 //! Device pages that nobody uses.
 //!
 //! A driver gets them from mm, and cannot make, copy, or use one twice. [`FreePage`] is what one
-//! device page is made of, of whatever size; [`FreeBlock`] is a set of small ones, which may become
-//! a huge one once all pages of the block are together.
+//! device page is made of, of whatever size; [`FreePages`] are several small ones; [`FreeBlock`] is a
+//! set of these, which may become a huge one once all pages of the block are together.
 //!
 //! mm may cut a huge device page into small ones at any time, and gives these back one by one. For
 //! that nothing has to be done here: a set takes them in whatever pieces they come.

@@ -2,8 +2,8 @@
 
 //! Device-private memory: `struct page` for memory that the CPU cannot address.
 //!
-//! A page of the device is always in one of three hands: the driver's, in a [`FreeBlock`] or as a
-//! [`FreePage`]; a migration's, as a [`LockedPage`]; or mm's, mapped somewhere. When mm lets go of
+//! A page of the device is always in one of three hands: the driver's, in a [`FreeBlock`], or taken out
+//! of it as [`FreePages`](super::free::FreePages) or a [`FreePage`]; a migration's, as a [`LockedPage`]; or mm's, mapped somewhere. When mm lets go of
 //! it, it comes back as a `FreePage`. A driver cannot make one, or use one twice.
 //!
 //! A page may be a huge one. mm cuts such a page into small ones when it must, without asking: when
