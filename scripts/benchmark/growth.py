@@ -24,10 +24,9 @@ used
 
 TITLES = {"pages": "a page, by pages of a call", "files": "a call, by open files",
           "used": "a call, by pages on the device"}
-# By how much the most may exceed the least, of dmirror. The kernel's own share grows,
-# too, as memory that is given back is put together: as many instructions as the C
-# driver's call grows by are allowed beside, but for what it does wrong, in parts of the
-# least.
+# By how much a cost may rise, of dmirror. The kernel's own share grows, too, as memory
+# that is given back is put together: as many instructions as the C driver's call grows
+# by are allowed beside, but for what it does wrong, in parts of the least.
 FLAT = 1.05
 MOST_OF_KERNEL = 0.5
 # Of a call, what is searched in a balanced tree may cost so much more each time that
@@ -56,10 +55,16 @@ class Growth:
 
 
 def steepness(line, quantity):
-    """(The least, the most)."""
+    """The most that it rises by, from fewer to more: (from what, to what)."""
     # What a call costs at all is spread over its pages.
-    costs = [cost for number, cost in line.items() if quantity != "pages" or number >= 512]
-    return min(costs), max(costs)
+    numbers = sorted(number for number in line if quantity != "pages" or number >= 512)
+    lowest = line[numbers[0]]
+    rise = (lowest, lowest)
+    for number in numbers:
+        lowest = min(lowest, line[number])
+        if line[number] - lowest > rise[1] - rise[0]:
+            rise = (lowest, line[number])
+    return rise
 
 
 def too_steep(ours, theirs):
