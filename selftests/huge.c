@@ -140,6 +140,9 @@ TEST_F(huge, on_other_device)
 	EXPECT_EQ(dev_take(self->fd, self->mem, HUGE_PAGES, scratch), -ENOENT);
 	EXPECT_TRUE(all_at(self->other, self->mem, HUGE_PAGES, AT_DEVICE_HUGE));
 	EXPECT_EQ(count_on_device(self->fd, self->mem, HUGE_PAGES), 0);
+	/* HMM says no more of it, nor of a part. */
+	EXPECT_TRUE(all_at(self->fd, self->mem, HUGE_PAGES, AT_ERROR));
+	EXPECT_TRUE(all_at(self->fd, self->mem + PART_AT * PAGE, 6, AT_ERROR));
 	EXPECT_TRUE(takes(self->fd, true, self->mem, HUGE_PAGES, HUGE_PAGES, 1));
 	EXPECT_TRUE(all_at(self->fd, self->mem, HUGE_PAGES, AT_DEVICE_HUGE));
 	EXPECT_TRUE(holds(self->mem, HUGE_PAGES, SEED));

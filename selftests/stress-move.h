@@ -207,6 +207,18 @@ static inline bool make_exclusive(struct mover *mover)
 	return excused(mover, error, EPERM) || mover_failed(mover, "CHECK_EXCLUSIVE", error);
 }
 
+/* HMM says of a huge page that another device has only that it cannot be had. */
+static inline bool may_be_on_other_device(const struct mover *mover,
+					  const unsigned char *map, size_t count)
+{
+	if (block_of(mover->glance.first)->advice != MADV_HUGEPAGE)
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (map[i] != AT_ERROR)
+			return false;
+	return true;
+}
+
 static inline bool snapshot(struct mover *mover)
 {
 	const unsigned char *map = (const void *)mover->buf;
@@ -216,6 +228,8 @@ static inline bool snapshot(struct mover *mover)
 	if (!excused(mover, error, 0))
 		return mover_failed(mover, "SNAPSHOT", error);
 	count(mover->world, SNAPSHOTS, 1);
+	if (may_be_on_other_device(mover, map, cmd.cpages))
+		return true;
 	for (size_t i = 0; i < cmd.cpages; i++)
 		if (map[i] == AT_ERROR && !met_hole(mover->world, &mover->glance))
 			return mover_failed(mover, "SNAPSHOT, which sees a hole", 0);
