@@ -5,27 +5,20 @@
  */
 #include <kselftest_harness.h>
 
-#include "lib.h"
+#include "huge.h"
 
-#define HUGE_PAGES	(HUGE / PAGE)
 #define CHUNK		128	/* huge pages */
 #define FEW		100	/* small ones */
-#define SEED		1000
-#define OTHER		9000
-#define TIMEOUT		240	/* for a slow guest */
 
 FIXTURE(chunks)
 {
 	int fd;
-	char *buf;
 };
 
 FIXTURE_SETUP(chunks)
 {
 	self->fd = dev_open(0);
 	ASSERT_GE(self->fd, 0);
-	self->buf = map_pages(HUGE_PAGES);
-	ASSERT_NE(self->buf, MAP_FAILED);
 }
 
 FIXTURE_TEARDOWN(chunks)
@@ -50,17 +43,17 @@ TEST_F_TIMEOUT(chunks, pages_of_two, TIMEOUT)
 		char *block = huge + i * HUGE;
 
 		fill(block, 1, SEED + i);
-		ASSERT_EQ(dev_take(self->fd, block, HUGE_PAGES, self->buf), HUGE_PAGES);
+		ASSERT_EQ(dev_take(self->fd, block, HUGE_PAGES, scratch), HUGE_PAGES);
 	}
 	fill(few, FEW, SEED);
-	ASSERT_EQ(dev_take(self->fd, few, FEW, self->buf), FEW);
+	ASSERT_EQ(dev_take(self->fd, few, FEW, scratch), FEW);
 
 	fill(mem, HUGE_PAGES, OTHER);
-	EXPECT_EQ(dev_take(self->fd, mem, HUGE_PAGES, self->buf), HUGE_PAGES);
-	EXPECT_TRUE(holds(self->buf, HUGE_PAGES, OTHER));
+	EXPECT_EQ(dev_take(self->fd, mem, HUGE_PAGES, scratch), HUGE_PAGES);
+	EXPECT_TRUE(holds(scratch, HUGE_PAGES, OTHER));
 	EXPECT_TRUE(all_at(self->fd, mem, HUGE_PAGES, AT_DEVICE));
-	fill(self->buf, HUGE_PAGES, SEED);
-	EXPECT_EQ(dev_write(self->fd, mem, HUGE_PAGES, self->buf), HUGE_PAGES);
+	fill(scratch, HUGE_PAGES, SEED);
+	EXPECT_EQ(dev_write(self->fd, mem, HUGE_PAGES, scratch), HUGE_PAGES);
 	EXPECT_TRUE(holds(mem, HUGE_PAGES, SEED));
 
 	EXPECT_TRUE(holds(few, FEW, SEED));
