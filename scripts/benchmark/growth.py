@@ -3,6 +3,7 @@
 
 import collections
 import csv
+import itertools
 import math
 
 from .text import DRIVERS, guest_lines, table
@@ -57,14 +58,9 @@ class Growth:
 def steepness(line, quantity):
     """The most that it rises by, from fewer to more: (from what, to what)."""
     # What a call costs at all is spread over its pages.
-    numbers = sorted(number for number in line if quantity != "pages" or number >= 512)
-    lowest = line[numbers[0]]
-    rise = (lowest, lowest)
-    for number in numbers:
-        lowest = min(lowest, line[number])
-        if line[number] - lowest > rise[1] - rise[0]:
-            rise = (lowest, line[number])
-    return rise
+    costs = [line[number] for number in sorted(line) if quantity != "pages" or number >= 512]
+    rises = zip(itertools.accumulate(costs, min), costs)
+    return max(rises, key=lambda rise: rise[1] - rise[0])
 
 
 def too_steep(ours, theirs):
