@@ -347,6 +347,7 @@ pub(crate) fn fault_in(
 /// Those of [`Active::fault`], but for [`EBUSY`].
 ///
 /// [`Active::fault`]: crate::hmm::notifier::Active::fault
+// Not to copy the answer from one to the next: a look at one page would pay for it.
 #[inline(always)]
 pub(crate) fn find<'a>(
     active: &'a mut Space<'_>,
@@ -378,6 +379,7 @@ pub(crate) fn find<'a>(
 /// # Errors
 ///
 /// [`EINTR`] if killed, [`EBUSY`] if they change for too long.
+// As `find()`.
 #[inline(always)]
 pub(crate) fn look<R>(
     active: &mut Space<'_>,

@@ -195,8 +195,8 @@ impl<'m> Arrivals<'m> {
         self.spare.is_some()
     }
 
-    /// What is offered to a batch of `pages` pages of 4 KiB: for each page of system
-    /// memory, and each hole, a page of the device with the same contents, while it has any.
+    /// What is offered to a batch of `pages` pages of 4 KiB: for each page of system memory, and each
+    /// hole, a page of the device with the same contents, while it has any.
     pub(crate) fn targets(
         &mut self,
         pages: usize,

@@ -161,6 +161,7 @@ impl Leaf {
 
     /// Replaces the entries from `first` on by `entries`, none of which is empty; but not where the device
     /// holds a page exclusively.
+    // It is made of what `entries` does.
     #[inline(always)]
     pub(super) fn set_each(&mut self, first: usize, entries: impl ExactSizeIterator<Item = Entry>) {
         let slots = self

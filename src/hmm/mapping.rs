@@ -322,6 +322,7 @@ impl Mapping {
     /// # Safety
     ///
     /// It is the first. What a valid one names cannot go away during the call.
+    // As `Runs::next()`, which calls it.
     #[inline(always)]
     unsafe fn new<O: PagemapOps>(
         pfn: HmmPfn,

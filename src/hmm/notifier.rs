@@ -361,6 +361,7 @@ impl<'n, O: PagemapOps> Active<'n, O> {
     /// * [`EFAULT`][]: the OOM killer is tearing the address space down.
     /// * [`EBUSY`][]: others changed the range meanwhile.
     /// * [`EINTR`][]: killed.
+    // Not to copy the answer.
     #[inline(always)]
     pub(crate) fn look<'a>(
         &'a mut self,

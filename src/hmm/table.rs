@@ -220,8 +220,7 @@ impl PageTable {
     ///
     /// What `runs` returns is mapped there now, or kept by a migration that will map it there
     /// unless a notification comes first. Those pages that are not in private memory are in the direct
-    /// map. And each notification calls [`invalidate`](Self::invalidate) before anything
-    /// changes.
+    /// map. And each notification calls [`invalidate`](Self::invalidate) before anything changes.
     pub(super) unsafe fn map<'r>(
         &mut self,
         range: PageRange,
