@@ -26,7 +26,6 @@
 #define MOST_THREADS	8
 #define GROUP		8		/* pages next to each other that have one owner */
 #define MOST_PAGES	64		/* of one request, or HUGE_PAGES */
-#define MOST_VERSIONS	64		/* of a word that are looked at, while it is written */
 #define AREA		((char *)0x10000000000UL)
 #define SCRATCH		((char *)0x20000000000UL)	/* GROUP pages for each owner */
 #define LANDING		((char *)0x30000000000UL)	/* the same, under userfaultfd */
@@ -200,33 +199,30 @@ static inline bool met_hole(const struct world *world, const struct glance *glan
 	return false;
 }
 
-/*
- * A device may copy by bytes, and be interrupted at each: then a word that is written
- * meanwhile may be a part of what was there, and for the rest what came after.
- */
-static inline bool is_torn(const uint64_t *possible, size_t count, uint64_t word)
+/* Bits of each byte that is the same in both words. */
+static inline uint64_t same_bytes(uint64_t one, uint64_t other)
 {
-	for (size_t one = 0; one < count; one++)
-		for (size_t other = 0; other < count; other++)
-			for (unsigned int bits = 8; bits < 64; bits += 8)
-				if (!((word ^ possible[one]) << (64 - bits)) &&
-				    !((word ^ possible[other]) >> bits))
-					return true;
-	return false;
+	uint64_t same = 0;
+
+	for (unsigned int shift = 0; shift < 64; shift += 8)
+		if (!((one ^ other) >> shift & 0xff))
+			same |= 0xffULL << shift;
+	return same;
 }
 
-/* The same, of any of the versions @low to @high, or zeroes. */
+/*
+ * A device may copy by bytes. While one does that writes, another that reads may pass it
+ * within a word, or be passed, more than once: then each byte is of one of the versions
+ * @low to @high, or of zeroes.
+ */
 static inline bool may_be_torn(unsigned int id, size_t index, size_t place, uint64_t word,
 			       uint64_t low, uint64_t high, bool zero)
 {
-	uint64_t possible[MOST_VERSIONS];
-	size_t count = 0;
+	uint64_t known = zero ? same_bytes(word, 0) : 0;
 
-	if (zero)
-		possible[count++] = 0;
-	for (uint64_t version = low ?: 1; version <= high && count < MOST_VERSIONS; version++)
-		possible[count++] = word_for(id, index, version, place);
-	return is_torn(possible, count, word);
+	for (uint64_t version = low ?: 1; version <= high && ~known; version++)
+		known |= same_bytes(word, word_for(id, index, version, place));
+	return !~known;
 }
 
 /* May page @i of the glance have held these words? */
