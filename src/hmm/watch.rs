@@ -195,7 +195,7 @@ impl Watch {
     }
 }
 
-/// Keeps a watch on a range while it lives; unless somebody else does already for the same notifier:
+/// Keeps a watch on a range until it [ends](Self::end) or is dropped; unless somebody else does already for the same notifier:
 /// that is rare, and to see no watch is as good as to see a change.
 ///
 /// # Invariants
@@ -223,7 +223,7 @@ impl<'a, O: PagemapOps> Watching<'a, O> {
             _ => false,
         };
         // INVARIANT: It has been stored if `mine`; nobody stores another while there is one, and
-        // only the destructor takes it away.
+        // only `end()` and the destructor take it away.
         Self { notifier, mine }
     }
 
@@ -254,12 +254,14 @@ impl<'a, O: PagemapOps> Watching<'a, O> {
         }
     }
 
-    /// The changes up to now; nothing if there was no watch. `state` is that of the notifier.
-    pub(super) fn changes(&self, state: &State) -> Option<Changes> {
-        if !self.mine {
+    /// Ends the watch, with the changes up to now; nothing if there was none. `state` is that of the
+    /// notifier.
+    pub(super) fn end(&mut self, state: &mut State) -> Option<Changes> {
+        // INVARIANT: It is taken away.
+        if !core::mem::take(&mut self.mine) {
             return None;
         }
-        state.watch.as_ref().map(|watch| watch.changes)
+        state.watch.take().map(|watch| watch.changes)
     }
 }
 

@@ -213,7 +213,7 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
         let Self {
             collected,
             notifier,
-            watching,
+            mut watching,
             holes_writable,
             looked_up,
             pfns,
@@ -223,8 +223,9 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
         let committed = watching.during(Step::Migrating, || collected.commit());
         let outcome = committed.outcome();
 
-        let state = notifier.lock();
-        let changes = match watching.changes(&state) {
+        let mut state = notifier.lock();
+        // What changes from now on waits for the lock, and finds in the table what is entered there.
+        let changes = match watching.end(&mut state) {
             Some(changes) if changes.spare_collected() => changes,
             _ => return (outcome, None),
         };
