@@ -91,18 +91,22 @@ impl Room {
         }
     }
 
-    /// The chunk `number` has such room now, or not. Call with its lock held.
+    /// The chunk `number` has `pages` now. Call with its lock held.
     #[cold]
-    fn set(&self, from: From, number: usize, has: bool) {
-        let (chunks, bit) = (self.of(from), 1 << number);
-        let mut before = chunks.load(Relaxed);
+    fn tell(&self, number: usize, pages: &mut Pool<BlockContents>) {
+        let (rest, whole) = pages.news();
 
-        while let Err(now) = chunks.cmpxchg(
-            before,
-            if has { before | bit } else { before & !bit },
-            Relaxed,
-        ) {
-            before = now;
+        for (from, has) in [(From::Rest, rest), (From::Any, whole)] {
+            let (chunks, bit) = (self.of(from), 1 << number);
+            let mut before = chunks.load(Relaxed);
+
+            while let Err(now) = chunks.cmpxchg(
+                before,
+                if has { before | bit } else { before & !bit },
+                Relaxed,
+            ) {
+                before = now;
+            }
         }
     }
 }
@@ -151,18 +155,13 @@ impl Chunk {
 
     /// Has `change` take pages, or put some back, and tells if others may look here for them. Must not
     /// sleep, nor free what it takes out.
+    #[inline]
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Pool<BlockContents>) -> R) -> R {
         let mut pages = self.pages.lock();
-        let (rest, whole) = (pages.has_rest(), pages.has_whole());
         let result = change(&mut pages);
 
-        for (from, before, now) in [
-            (From::Rest, rest, pages.has_rest()),
-            (From::Any, whole, pages.has_whole()),
-        ] {
-            if before != now {
-                self.room.set(from, self.number, now);
-            }
+        if pages.has_news() {
+            self.room.tell(self.number, &mut pages);
         }
         result
     }
@@ -210,13 +209,11 @@ impl Chunk {
         };
         Some(access(bytes))
     }
-}
 
-impl PagemapOps for Chunk {
-    fn free(&self, page: FreePage) {
-        let last = page.offset() + page.pages() - 1;
-
-        // Nothing is freed under the lock.
+    /// Takes back a huge page, or a part of one that is larger than a small page.
+    // Apart, to spare small pages what it needs.
+    #[inline(never)]
+    fn free_large(&self, page: FreePage) {
         if page.pages() == BLOCK_PAGES {
             let whole = self.pages.lock().clear_whole(page.offset());
             if let Some(contents) = whole {
@@ -225,15 +222,25 @@ impl PagemapOps for Chunk {
                 return;
             }
         }
-        for number in page.offset()..last {
+        for number in page.offset()..page.offset() + page.pages() {
             let contents = self.pages.lock().clear(number);
             drop(contents);
         }
+        self.change(|pages| pages.put(page));
+    }
+}
+
+impl PagemapOps for Chunk {
+    fn free(&self, page: FreePage) {
+        if page.pages() > 1 {
+            return self.free_large(page);
+        }
         let contents = self.change(|pages| {
-            let contents = pages.clear(last);
+            let contents = pages.clear(page.offset());
             pages.put(page);
             contents
         });
+        // Nothing is freed under the lock.
         drop(contents);
     }
 

@@ -56,11 +56,13 @@ pub(crate) enum From {
 /// * The pages of a block that has something in `wholes` have nothing in `contents`.
 /// * Those blocks are in `whole` that are whole; those in `rests` that are not, but have free pages.
 /// * `free` is how many pages are free.
+/// * `news` is set if `whole` or `rests` has changed since others were told.
 pub(crate) struct Pool<W: Whole> {
     blocks: KVVec<FreeBlock>,
     whole: Blocks,
     rests: Blocks,
     free: usize,
+    news: bool,
     contents: KVVec<Option<W::Part>>,
     wholes: KVVec<Option<W>>,
 }
@@ -79,6 +81,7 @@ impl<W: Whole> Pool<W> {
             whole: Blocks::new(blocks)?,
             rests: Blocks::new(blocks)?,
             free: 0,
+            news: false,
             contents: nothing(pages)?,
             wholes: nothing(blocks)?,
         })
@@ -91,9 +94,7 @@ impl<W: Whole> Pool<W> {
         // By the type invariant there is room.
         if self.blocks.push_within_capacity(block).is_ok() {
             self.free += pages;
-            if let Some(blocks) = self.blocks_with(share(pages)) {
-                blocks.insert(index);
-            }
+            self.reclassify(index, 0, pages);
         }
     }
 
@@ -102,14 +103,16 @@ impl<W: Whole> Pool<W> {
         self.free
     }
 
-    /// Whether a page can be had without breaking up a whole block.
-    pub(crate) fn has_rest(&self) -> bool {
-        self.rests.count > 0
+    /// Whether others may not know yet what can be had here.
+    pub(crate) fn has_news(&self) -> bool {
+        self.news
     }
 
-    /// Whether there is a whole block.
-    pub(crate) fn has_whole(&self) -> bool {
-        self.whole.count > 0
+    /// Whether a page can be had without breaking up a whole block, and whether there is a whole block.
+    /// That is known then.
+    pub(crate) fn news(&mut self) -> (bool, bool) {
+        self.news = false;
+        (self.rests.count > 0, self.whole.count > 0)
     }
 
     /// Takes small pages that follow each other, up to `most`, which have no contents as yet. Does not
@@ -191,6 +194,7 @@ impl<W: Whole> Pool<W> {
     }
 
     /// Has `change` take pages out of the block `index`, or put some back, and accounts for it.
+    #[inline]
     fn change<R>(&mut self, index: usize, change: impl FnOnce(&mut FreeBlock) -> R) -> Option<R> {
         let block = self.blocks.get_mut(index)?;
         let before = block.free_pages();
@@ -198,7 +202,8 @@ impl<W: Whole> Pool<W> {
         let now = block.free_pages();
 
         self.free = self.free - before + now;
-        if share(now) != share(before) {
+        // Else there is a rest, as there was.
+        if before % BLOCK_PAGES == 0 || now % BLOCK_PAGES == 0 {
             self.reclassify(index, before, now);
         }
         Some(result)
@@ -207,6 +212,7 @@ impl<W: Whole> Pool<W> {
     /// The block `index` has `now` free pages; it had `before`.
     #[cold]
     fn reclassify(&mut self, index: usize, before: usize, now: usize) {
+        self.news = true;
         if let Some(blocks) = self.blocks_with(share(before)) {
             blocks.remove(index);
         }
@@ -387,6 +393,30 @@ mod tests {
         let page = take(&mut pool, From::Any).ok_or(ENOSPC)?;
         assert_eq!(page.offset(), 0);
         assert_eq!(pool.free_pages(), 2 * BLOCK_PAGES - 1);
+        Ok(())
+    }
+
+    #[test]
+    fn news_are_told_once() -> Result {
+        let mut pool = pool(2, BLOCK_PAGES)?;
+        assert!(pool.has_news());
+        assert_eq!(pool.news(), (false, true));
+        assert!(!pool.has_news());
+
+        let first = take(&mut pool, From::Any).ok_or(ENOSPC)?;
+        assert_eq!((pool.has_news(), pool.news()), (true, (true, true)));
+        // Others of the same block change nothing.
+        let second = take(&mut pool, From::Any).ok_or(ENOSPC)?;
+        put(&mut pool, second);
+        assert!(!pool.has_news());
+        for _ in 1..BLOCK_PAGES {
+            take(&mut pool, From::Any);
+        }
+        assert_eq!((pool.has_news(), pool.news()), (true, (false, true)));
+        pool.take_whole();
+        assert_eq!((pool.has_news(), pool.news()), (true, (false, false)));
+        put(&mut pool, first);
+        assert_eq!((pool.has_news(), pool.news()), (true, (true, false)));
         Ok(())
     }
 
