@@ -264,20 +264,17 @@ fn copy_own(
 
     while done < pages {
         let index = DeviceIndex::new(first.number() + done);
-        let buffer = buffer.wrapping_byte_add(done * PAGE_SIZE);
-        let lent = memory.with_contents(index, pages - done, |bytes| {
+        let before = done;
+        let lent = memory.lend(index, pages - done, |bytes| {
+            let buffer = buffer.wrapping_byte_add(done * PAGE_SIZE);
             let copied = match direction {
                 Direction::Read => bytes.copy_to_user(buffer),
                 Direction::Write => bytes.copy_from_user(buffer),
             };
-            (bytes.pages(), copied)
+            done += copied;
+            copied == bytes.pages()
         });
-        let Some((lent, copied)) = lent else {
-            break;
-        };
-
-        done += copied;
-        if copied < lent {
+        if lent == 0 || done < before + lent {
             break;
         }
     }

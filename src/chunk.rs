@@ -193,21 +193,35 @@ impl Chunk {
         }
     }
 
-    /// Lends the contents of the page `index` of the device, and of those after it with which it has
-    /// them in one piece, at most `pages` and [`MOST_LENT`] in all, to `access`, which must not sleep.
-    /// `None` if the page is not in use.
-    pub(crate) fn with_contents<R>(
+    /// Lends the contents of the page `index` of the device, and of those after it, at most `pages` and
+    /// [`MOST_LENT`] in all, to `access`: in pieces, while it returns true. It must not sleep. Stops at a
+    /// page that is not in use. Returns how many pages have been lent.
+    #[inline]
+    pub(crate) fn lend(
         &self,
         index: DeviceIndex,
         pages: usize,
-        access: impl FnOnce(Bytes<'_>) -> R,
-    ) -> Option<R> {
+        mut access: impl FnMut(Bytes<'_>) -> bool,
+    ) -> usize {
         let pool = self.pages.lock();
-        let bytes = match pool.get(index.number() % CHUNK_PAGES)? {
-            Held::Part(contents) => contents.bytes(),
-            Held::OfWhole(contents, part) => contents.bytes(part, pages.min(MOST_LENT))?,
-        };
-        Some(access(bytes))
+        let (first, most) = (index.number() % CHUNK_PAGES, pages.min(MOST_LENT));
+        let mut lent = 0;
+
+        while lent < most {
+            let bytes = match pool.get(first + lent) {
+                Some(Held::Part(contents)) => Some(contents.bytes()),
+                Some(Held::OfWhole(contents, part)) => contents.bytes(part, most - lent),
+                None => None,
+            };
+            let Some(bytes) = bytes else {
+                break;
+            };
+            lent += bytes.pages();
+            if !access(bytes) {
+                break;
+            }
+        }
+        lent
     }
 
     /// Takes back a huge page, or a part of one that is larger than a small page.
@@ -251,12 +265,14 @@ impl PagemapOps for Chunk {
         while part < target.pages() {
             let page = DeviceIndex::new(page.number() + part);
 
-            part += self
-                .with_contents(page, target.pages() - part, |bytes| {
-                    target.copy_from(part, bytes);
-                    bytes.pages()
-                })
-                .ok_or(EIO)?;
+            let lent = self.lend(page, target.pages() - part, |bytes| {
+                target.copy_from(part, bytes);
+                part += bytes.pages();
+                true
+            });
+            if lent == 0 {
+                return Err(EIO);
+            }
         }
         Ok(())
     }

@@ -152,16 +152,17 @@ impl DeviceMemory {
     }
 
     /// Lends the contents of the page `index` of private memory, and of those after it, up to `pages` in
-    /// all, to `access`: see [`PrivateMemory::with_contents`].
-    pub(crate) fn with_contents<R>(
+    /// all, to `access`: see [`Chunk::lend`](crate::chunk::Chunk::lend).
+    #[inline]
+    pub(crate) fn lend(
         &self,
         index: DeviceIndex,
         pages: usize,
-        access: impl FnOnce(Bytes<'_>) -> R,
-    ) -> Option<R> {
+        access: impl FnMut(Bytes<'_>) -> bool,
+    ) -> usize {
         match self {
-            Self::Private(memory) => memory.with_contents(index, pages, access),
-            Self::Coherent(..) => None,
+            Self::Private(memory) => memory.lend(index, pages, access),
+            Self::Coherent(..) => 0,
         }
     }
 }

@@ -188,17 +188,17 @@ impl PrivateMemory {
         })
     }
 
-    /// Lends the contents of the device page `index`, and of some of the `pages` pages from it on:
-    /// see [`Chunk::with_contents`]. `None` if the page is not in use.
-    pub(crate) fn with_contents<R>(
+    /// Lends the contents of the device page `index`, and of some of the `pages` pages from it on: see
+    /// [`Chunk::lend`].
+    #[inline]
+    pub(crate) fn lend(
         &self,
         index: DeviceIndex,
         pages: usize,
-        access: impl FnOnce(Bytes<'_>) -> R,
-    ) -> Option<R> {
-        let chunk = self.chunk_of(index)?.ops();
-
-        chunk.with_contents(index, pages, access)
+        access: impl FnMut(Bytes<'_>) -> bool,
+    ) -> usize {
+        self.chunk_of(index)
+            .map_or(0, |chunk| chunk.ops().lend(index, pages, access))
     }
 
     /// Whether the page `index` is a part of a huge one. It may be out of date at once.
