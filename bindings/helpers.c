@@ -230,6 +230,35 @@ struct dmirror_frames dmirror_shim_frames(const unsigned long *answers,
 	return frames;
 }
 
+/* NULL if the source of a migration is not a page of private memory. */
+struct dev_pagemap *dmirror_shim_source_pgmap(unsigned long src)
+{
+	struct page *page = migrate_pfn_to_page(src);
+
+	return page && is_device_private_page(page) ? page_pgmap(page) : NULL;
+}
+
+/*
+ * How many sources of a migration, from the first one on, are small pages of
+ * anonymous memory, or nothing, and take part.
+ */
+unsigned int dmirror_shim_count_small_sources(const unsigned long *src,
+					      unsigned int count)
+{
+	unsigned int found;
+
+	for (found = 0; found < count; found++) {
+		struct page *page = migrate_pfn_to_page(src[found]);
+
+		if (!(src[found] & MIGRATE_PFN_MIGRATE) ||
+		    src[found] & MIGRATE_PFN_COMPOUND)
+			break;
+		if (page && page_kind(page) != DMIRROR_FRAME_ANONYMOUS)
+			break;
+	}
+	return found;
+}
+
 /* Whether all pages that a huge mapping of this one maps are of the same kind. */
 bool dmirror_shim_frame_is_uniform(unsigned long pfn)
 {
@@ -257,6 +286,19 @@ void dmirror_shim_device_folio_init(struct page *page, struct dev_pagemap *pgmap
 				    unsigned int order)
 {
 	zone_device_folio_init((struct folio *)page, pgmap, order);
+}
+
+/* Small pages one behind the other. Returns the first. */
+struct page *dmirror_shim_device_pages_init(struct dev_pagemap *pgmap,
+					    unsigned long index,
+					    unsigned long count)
+{
+	struct page *page = pgmap_page(pgmap, index);
+
+	BUILD_BUG_ON(!IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP));
+	for (; count; count--)
+		zone_device_folio_init((struct folio *)(page + count - 1), pgmap, 0);
+	return page;
 }
 
 /*
@@ -318,6 +360,13 @@ struct page *dmirror_shim_alloc_huge_page(unsigned int order, bool wait)
 void dmirror_shim_lock_page(struct page *page)
 {
 	lock_page(page);
+}
+
+/* Returns what names it as the target of a migration. */
+unsigned long dmirror_shim_lock_target(struct page *page)
+{
+	lock_page(page);
+	return migrate_pfn_from_page(page);
 }
 
 void dmirror_shim_unlock_page(struct page *page)
@@ -427,6 +476,20 @@ void dmirror_shim_copy_page(struct page *to, struct page *from)
 void dmirror_shim_clear_page(struct page *page)
 {
 	clear_highpage(page);
+}
+
+/* What the sources of a migration hold: zeroes where there is nothing. */
+void dmirror_shim_copy_sources(struct page **to, const unsigned long *src,
+			       unsigned long count)
+{
+	for (; count; count--, to++, src++) {
+		struct page *from = migrate_pfn_to_page(*src);
+
+		if (from)
+			copy_highpage(*to, from);
+		else
+			clear_highpage(*to);
+	}
 }
 
 /* Apart, to spare a single page what a loop needs. */

@@ -65,12 +65,18 @@ struct dev_pagemap *dmirror_shim_page_pgmap(const struct page *page);
 enum dmirror_frame_kind dmirror_shim_page_kind(struct page *page);
 struct dmirror_frames dmirror_shim_frames(const unsigned long *answers,
 					  unsigned int count);
+struct dev_pagemap *dmirror_shim_source_pgmap(unsigned long src);
+unsigned int dmirror_shim_count_small_sources(const unsigned long *src,
+					      unsigned int count);
 bool dmirror_shim_frame_is_uniform(unsigned long pfn);
 struct dev_pagemap *dmirror_shim_frame_pgmap(const unsigned long *answer);
 struct dev_pagemap *dmirror_shim_offset_pgmap(unsigned long offset);
 unsigned int dmirror_shim_page_order(struct page *page);
 void dmirror_shim_device_folio_init(struct page *page, struct dev_pagemap *pgmap,
 				    unsigned int order);
+struct page *dmirror_shim_device_pages_init(struct dev_pagemap *pgmap,
+					    unsigned long index,
+					    unsigned long count);
 unsigned int dmirror_shim_device_folio_dissolve(struct page *page);
 unsigned long dmirror_shim_alloc_kernel_pages(unsigned long count,
 					      struct page **pages);
@@ -79,6 +85,7 @@ unsigned long dmirror_shim_alloc_movable_pages(unsigned long count,
 struct page *dmirror_shim_alloc_kernel_block(unsigned int order);
 struct page *dmirror_shim_alloc_huge_page(unsigned int order, bool wait);
 void dmirror_shim_lock_page(struct page *page);
+unsigned long dmirror_shim_lock_target(struct page *page);
 void dmirror_shim_unlock_page(struct page *page);
 void dmirror_shim_put_page(struct page *page);
 unsigned long dmirror_shim_task_size(const struct mm_struct *mm);
@@ -108,6 +115,8 @@ bool dmirror_shim_fatal_signal_pending(void);
 /* linux/highmem.h, linux/uaccess.h */
 void dmirror_shim_copy_page(struct page *to, struct page *from);
 void dmirror_shim_clear_page(struct page *page);
+void dmirror_shim_copy_sources(struct page **to, const unsigned long *src,
+			       unsigned long count);
 void dmirror_shim_copy_pages(struct page *to, struct page *from,
 			     unsigned long count);
 void dmirror_shim_clear_pages(struct page *page, unsigned long count);

@@ -25,7 +25,8 @@ use crate::{
         fresh::SystemTarget,
         outcome::Outcome,
         pagemap::PagemapOps,
-        range::BLOCK_PAGES, //
+        range::BLOCK_PAGES,
+        stock::Stock, //
     },
     pool::{
         From,
@@ -35,6 +36,7 @@ use crate::{
     },
     statistics::Statistics, //
 };
+use core::ops::Range;
 use kernel::{
     new_spinlock,
     prelude::*,
@@ -171,23 +173,18 @@ impl Chunk {
         self.pages.lock().free_pages()
     }
 
-    /// Gives `contents` to `page`, a small one that was taken and has none.
-    pub(crate) fn fill_page(&self, page: &FreePage, contents: Contents) {
-        self.pages.lock().fill(page.offset(), contents);
-    }
-
     /// Gives `contents` to all pages of `block`, a whole one that was taken.
     pub(crate) fn fill_whole(&self, block: &FreePage, contents: BlockContents) {
         self.pages.lock().fill_whole(block.offset(), contents);
     }
 
-    /// Gives contents to each page of `block`, which was taken: from the end of `contents`, which has
-    /// enough.
-    pub(crate) fn fill(&self, block: &FreePage, contents: &mut KVec<Contents>) {
+    /// Gives contents to the pages with these numbers, which were taken: from the end of `stock`, which
+    /// has enough.
+    pub(crate) fn fill(&self, numbers: Range<usize>, stock: &mut Stock<Contents>) {
         let mut pages = self.pages.lock();
 
-        for number in (block.offset()..block.offset() + block.pages()).rev() {
-            if let Some(contents) = contents.pop() {
+        for number in numbers.rev() {
+            if let Some(contents) = stock.pop() {
                 pages.fill(number, contents);
             }
         }
@@ -224,6 +221,25 @@ impl Chunk {
         lent
     }
 
+    /// Copies the page `first`, as large as `target`, to it.
+    #[inline]
+    fn copy_to_one(&self, first: DeviceIndex, target: &mut SystemTarget) -> Result {
+        let (pages, mut part) = (target.pages(), 0);
+
+        while part < pages {
+            let index = DeviceIndex::new(first.number() + part);
+            let lent = self.lend(index, pages - part, |bytes| {
+                target.copy_from(part, bytes);
+                part += bytes.pages();
+                true
+            });
+            if lent == 0 {
+                return Err(EIO);
+            }
+        }
+        Ok(())
+    }
+
     /// Takes back a huge page, or a part of one that is larger than a small page.
     // Apart, to spare small pages what it needs.
     #[inline(never)]
@@ -258,23 +274,31 @@ impl PagemapOps for Chunk {
         drop(contents);
     }
 
-    fn copy_to_system(&self, page: DeviceIndex, target: &mut SystemTarget) -> Result {
+    fn copy_to_system(&self, first: DeviceIndex, targets: &mut [SystemTarget]) -> Result<usize> {
         self.statistics.pause.wait();
-        let mut part = 0;
+        if let [target] = targets {
+            return self.copy_to_one(first, target).map(|()| 1);
+        }
+        let mut done = 0;
 
-        while part < target.pages() {
-            let page = DeviceIndex::new(page.number() + part);
-
-            let lent = self.lend(page, target.pages() - part, |bytes| {
-                target.copy_from(part, bytes);
-                part += bytes.pages();
+        while let Some(rest @ [_, ..]) = targets.get_mut(done..) {
+            let index = DeviceIndex::new(first.number() + done);
+            let mut rest = rest.iter_mut();
+            let lent = self.lend(index, rest.len(), |bytes| {
+                for (bytes, target) in bytes.each().zip(&mut rest) {
+                    target.copy_from(0, bytes);
+                }
                 true
             });
             if lent == 0 {
-                return Err(EIO);
+                break;
             }
+            done += lent;
         }
-        Ok(())
+        match done {
+            0 => Err(EIO),
+            done => Ok(done),
+        }
     }
 
     fn served_fault(&self, outcome: Outcome) {

@@ -11,6 +11,8 @@
 
 #[deny(unsafe_code)]
 mod access;
+#[deny(unsafe_code)]
+mod arrivals;
 mod bindings;
 #[deny(unsafe_code)]
 mod capacity;

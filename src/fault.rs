@@ -17,6 +17,7 @@ use crate::{
         fault_in,
         look, //
     },
+    arrivals::Arrivals,
     chunk::Chunk,
     device::DeviceMemory,
     hmm::{
@@ -41,7 +42,6 @@ use crate::{
         Space, //
     },
     patience::Patience,
-    transfer::Arrivals, //
 };
 use kernel::prelude::*;
 
@@ -229,7 +229,7 @@ impl<'m> Migrator<'m> {
         };
         self.memory.statistics().pause.wait();
         let (pages, rest) = (batch.walked(), batch.rest());
-        batch.offer(self.arrivals.targets(pages.pages()));
+        self.arrivals.offer(&mut batch);
         let (outcome, entered) = batch.finish(|found| enter(found, access, &mut self.reserve));
 
         self.memory.statistics().to_device.add(outcome);

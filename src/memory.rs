@@ -28,11 +28,15 @@ use crate::{
             FreePages, //
         },
         killable::lock_killable,
-        page::LockedPage,
+        page::{
+            LockedPage,
+            LockedPages, //
+        },
         pagemap::{
             DeviceOwner,
             Pagemap, //
-        }, //
+        },
+        stock::Stock, //
     },
     pool::{
         From,
@@ -138,33 +142,25 @@ impl PrivateMemory {
         }
     }
 
-    /// Takes small pages that follow each other, up to `most`, of the chunk that is returned too. `None`
-    /// if the device is full. Never waits.
-    fn take(&self, most: usize) -> Option<(&Pagemap<Chunk>, FreePages)> {
-        let take = |chunk: &Pagemap<Chunk>, from| chunk.ops().change(|pool| pool.take(from, most));
+    /// Takes small pages that follow each other, up to `most`. `None` if the device is full. Never waits.
+    pub(crate) fn take(&self, most: usize) -> Option<Vacant<'_>> {
+        let take = |chunk, from| {
+            let pages = Chunk::change(Pagemap::ops(chunk), |pool| pool.take(from, most))?;
+            // INVARIANT: They are of this chunk.
+            Some(Vacant { chunk, pages })
+        };
 
         // No block is broken up as long as any chunk has a rest of one.
         for from in [From::Rest, From::Any] {
             for chunk in self.chunks_with_room(from) {
-                if let Some(pages) = take(chunk, from) {
-                    return Some((chunk, pages));
+                if let Some(vacant) = take(chunk, from) {
+                    return Some(vacant);
                 }
             }
         }
         // Whatever the hints say: others may have made a rest of the last whole block, or the reverse,
         // between the look for the one and for the other.
-        self.chunks()
-            .find_map(|chunk| Some((chunk, take(chunk, From::Any)?)))
-    }
-
-    /// Up to `pages` small pages, a few at a time.
-    pub(crate) fn supply(&self, pages: usize) -> Supply<'_> {
-        // INVARIANT: There is nothing in it.
-        Supply {
-            memory: self,
-            wanted: pages,
-            taken: None,
-        }
+        self.chunks().find_map(|chunk| take(chunk, From::Any))
     }
 
     /// Sets a block aside for a huge page. `None` if there is no whole one, and no other chunk can
@@ -273,55 +269,44 @@ impl PrivateMemory {
     }
 }
 
-/// Small pages of the device, of which some are taken at a time: to find each, under the lock of its chunk,
-/// would cost three times as much. What is left is free again at the end, which must come soon: others miss
-/// it.
+/// Small pages of a chunk that follow each other and have been taken. They are free again if nothing is
+/// stored in them.
 ///
 /// # Invariants
 ///
-/// The pages of `taken` are of its chunk.
-pub(crate) struct Supply<'m> {
-    memory: &'m PrivateMemory,
-    /// How many more pages will be asked for, at most.
-    wanted: usize,
-    taken: Option<(&'m Pagemap<Chunk>, FreePages)>,
+/// `pages` are pages of `chunk`.
+pub(crate) struct Vacant<'m> {
+    chunk: &'m Pagemap<Chunk>,
+    pages: FreePages,
 }
 
-impl<'m> Supply<'m> {
-    /// Puts `contents` into a page. `None` if the device is full. Never waits.
-    pub(crate) fn store(&mut self, contents: Contents) -> Option<LockedPage> {
-        let (chunk, page) = self.take_page()?;
-
-        self.wanted = self.wanted.saturating_sub(1);
-        chunk.ops().fill_page(&page, contents);
-        chunk.lock_page(page).ok()
+impl Vacant<'_> {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.pages.len()
     }
 
-    fn take_page(&mut self) -> Option<(&'m Pagemap<Chunk>, FreePage)> {
-        if let Some((chunk, pages)) = &mut self.taken {
-            if let Some(page) = pages.take_page() {
-                return Some((*chunk, page));
-            }
+    /// Stores as many pages in them, from the end of `stock`: the last into the last, and so on. `None` if
+    /// these are too few. Never waits.
+    pub(crate) fn store(mut self, stock: &mut Stock<Contents>) -> Option<LockedPages> {
+        if stock.len() < self.len() {
+            return None;
         }
-        // INVARIANT: They are of the chunk that comes with them. Of those before, none is left.
-        let (chunk, pages) = self.taken.insert(self.memory.take(self.wanted)?);
+        let pages = self.pages.take_all();
 
-        Some((*chunk, pages.take_page()?))
+        self.chunk.ops().fill(pages.offsets(), stock);
+        self.chunk.lock_pages(pages).ok()
     }
 }
 
-impl Drop for Supply<'_> {
+impl Drop for Vacant<'_> {
     fn drop(&mut self) {
-        let Some((chunk, pages)) = &mut self.taken else {
+        let Some(first) = self.pages.take_page() else {
             return;
         };
-        // Most have none left.
-        let Some(first) = pages.take_page() else {
-            return;
-        };
-        chunk.ops().change(|pool| {
+        self.chunk.ops().change(|pool| {
             pool.put(first);
-            while let Some(page) = pages.take_page() {
+            while let Some(page) = self.pages.take_page() {
                 pool.put(page);
             }
         });
@@ -343,15 +328,15 @@ impl Spare<'_> {
         self.chunk.lock_page(page).ok()
     }
 
-    /// The same, with contents that it takes, page by page, from the end of `contents`. `None` if
-    /// these are too few.
-    pub(crate) fn store(mut self, contents: &mut KVec<Contents>) -> Option<LockedPage> {
-        if contents.len() < self.page.as_ref()?.pages() {
+    /// The same, with what it takes, page by page, from the end of `stock`. `None` if these are too few.
+    pub(crate) fn store(mut self, stock: &mut Stock<Contents>) -> Option<LockedPage> {
+        if stock.len() < self.page.as_ref()?.pages() {
             return None;
         }
         let page = self.page.take()?;
+        let first = page.offset();
 
-        self.chunk.ops().fill(&page, contents);
+        self.chunk.ops().fill(first..first + page.pages(), stock);
         self.chunk.lock_page(page).ok()
     }
 }

@@ -7,6 +7,7 @@ use crate::{
         look,
         read_back, //
     },
+    arrivals::Arrivals,
     chunk::Chunk,
     device::DeviceMemory,
     hmm::{
@@ -15,29 +16,19 @@ use crate::{
             FewWords,
             MigrateBuffer, //
         },
-        contents::{
-            BlockContents,
-            Contents, //
-        },
         leaf::Reserve,
         mapping::{
             FewPfns,
             Mapping,
             PfnBuffer, //
         },
-        migrate::Source,
         mm::killed,
-        page::LockedPage,
-        range::{
-            PageRange,
-            BLOCK_PAGES, //
-        }, //
+        range::PageRange, //
     },
     ioctl::{
         Progress,
         Request, //
     },
-    memory::Spare,
     mirror::{
         HugePages,
         Space, //
@@ -106,158 +97,6 @@ pub(crate) fn to_device(
     }
 }
 
-/// What pages need that move to the device, allocated before any page is locked. Pages that move to
-/// coherent memory need nothing.
-pub(crate) struct Arrivals<'m> {
-    memory: &'m DeviceMemory,
-    huge_pages: &'m HugePages,
-    /// Kernel pages for the contents of private pages.
-    contents: KVec<Contents>,
-    /// One more, for which the others need no memory: most faults are about just one page.
-    one: Option<Contents>,
-    /// Those for a huge page, in one piece.
-    block: Option<BlockContents>,
-    /// For a huge page.
-    spare: Option<Spare<'m>>,
-}
-
-impl<'m> Arrivals<'m> {
-    /// Nothing as yet.
-    pub(crate) fn new(memory: &'m DeviceMemory, huge_pages: &'m HugePages) -> Self {
-        Self {
-            memory,
-            huge_pages,
-            contents: KVec::new(),
-            one: None,
-            block: None,
-            spare: None,
-        }
-    }
-
-    /// Sees to it that the device has room for the pages of `range`, which lies in one block, if
-    /// there can be; for a huge page, if it is a whole block. May sleep long; no lock may be held.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`DeviceMemory::make_room`].
-    pub(crate) fn make_room(&mut self, range: PageRange) -> Result {
-        if range.is_block() && self.spare.is_none() && self.huge_pages.may_allocate() {
-            self.spare = self.memory.set_aside();
-        }
-        match self.spare {
-            // Small pages may have it too.
-            Some(_) => Ok(()),
-            None => self.memory.make_room(range.pages()),
-        }
-    }
-
-    /// Allocates until there is a kernel page for each page of `range` that needs one: for a huge page,
-    /// if there is room for it, in one piece if such is at hand. May sleep and reclaim.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`].
-    pub(crate) fn fill(&mut self, range: PageRange) -> Result {
-        if matches!(self.memory, DeviceMemory::Coherent(..)) {
-            return Ok(());
-        }
-        if self.spare.is_some() && self.block.is_none() {
-            self.block = BlockContents::new();
-        }
-        match self.block {
-            // It may have to be cut, when nothing can be allocated.
-            Some(_) => Ok(self.contents.reserve(BLOCK_PAGES, GFP_KERNEL_ACCOUNT)?),
-            None if range.pages() > 1 => Contents::fill(&mut self.contents, range.pages()),
-            None if self.contents.is_empty() && self.one.is_none() => {
-                self.one = Some(Contents::new()?);
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// The next page for the contents of a small page.
-    fn take(&mut self) -> Option<Contents> {
-        if let Some(page) = self.one.take() {
-            return Some(page);
-        }
-        if self.contents.is_empty() {
-            for page in self.block.take()?.cut() {
-                // Without room for it, it would be freed.
-                let _ = self.contents.push_within_capacity(page);
-            }
-        }
-        self.contents.pop()
-    }
-
-    /// Whether there is room for a huge page.
-    pub(crate) fn has_huge(&self) -> bool {
-        self.spare.is_some()
-    }
-
-    /// What is offered to a batch of `pages` pages of 4 KiB: for each page of system memory, and each
-    /// hole, a page of the device with the same contents, while it has any.
-    pub(crate) fn targets(
-        &mut self,
-        pages: usize,
-    ) -> impl FnMut(usize, Source<'_, Chunk>) -> Option<LockedPage> + use<'_, 'm> {
-        let mut full = false;
-        let mut supply = match self.memory {
-            DeviceMemory::Private(memory) => Some(memory.supply(pages)),
-            DeviceMemory::Coherent(..) => None,
-        };
-
-        move |size, source| match self.memory {
-            DeviceMemory::Private(_) if size > 1 => self.huge_target(&source),
-            DeviceMemory::Private(_) => {
-                // A block that has small pages is not a huge one.
-                self.spare = None;
-                if full {
-                    return None;
-                }
-                let mut page = self.take()?;
-                match source {
-                    Source::Hole => page.clear(),
-                    Source::System(source) => page.copy_from(&source, 0),
-                    Source::Device(..) | Source::Coherent(_) => return None,
-                }
-                let target = supply.as_mut()?.store(page);
-                full = target.is_none();
-                target
-            }
-            DeviceMemory::Coherent(memory, _) => match source {
-                Source::Hole => memory.zeroed(),
-                Source::System(source) => memory.copy_of(&source),
-                Source::Device(..) | Source::Coherent(_) => None,
-            },
-        }
-    }
-
-    /// A huge page of the device with the contents of `source`.
-    fn huge_target(&mut self, source: &Source<'_, Chunk>) -> Option<LockedPage> {
-        let spare = self.spare.take()?;
-
-        if let Some(mut block) = self.block.take() {
-            match source {
-                Source::Hole => block.clear(),
-                Source::System(source) => block.copy_from(source),
-                Source::Device(..) | Source::Coherent(_) => return None,
-            }
-            return spare.store_whole(block);
-        }
-        let first = self.contents.len().checked_sub(BLOCK_PAGES)?;
-
-        for (part, page) in self.contents.iter_mut().skip(first).enumerate() {
-            match source {
-                Source::Hole => page.clear(),
-                Source::System(source) => page.copy_from(source, part),
-                Source::Device(..) | Source::Coherent(_) => return None,
-            }
-        }
-        spare.store(&mut self.contents)
-    }
-}
-
 /// Moves what can be moved of `piece`, which lies in one block, and enters it into the page table of
 /// the device; `arrivals` has been filled for it.
 fn move_piece(
@@ -284,7 +123,7 @@ fn move_piece(
         };
         rest = batch.rest();
         memory.statistics().pause.wait();
-        batch.offer(arrivals.targets(batch.walked().pages()));
+        arrivals.offer(&mut batch);
         let (outcome, _) = batch.finish(|found| enter(found, reserve));
 
         memory.statistics().to_device.add(outcome);

@@ -16,7 +16,10 @@ use crate::hmm::{
     migrate::Select,
     mm::MmapRead,
     notifier::IntervalNotifier,
-    page::LockedPage,
+    page::{
+        LockedPage,
+        LockedPages, //
+    },
     pagemap::{
         DeviceOwner,
         Pagemap,
@@ -45,6 +48,17 @@ fn use_a_free_page_twice<O: PagemapOps>(pagemap: &Pagemap<O>, page: FreePage) ->
     drop(pagemap.lock_page(page)?);
     drop(pagemap.lock_page(page)?); //~ E0382
     Ok(())
+}
+
+fn use_free_pages_twice<O: PagemapOps>(pagemap: &Pagemap<O>, pages: FreePages) -> Result {
+    drop(pagemap.lock_pages(pages)?);
+    drop(pagemap.lock_pages(pages)?); //~ E0382
+    Ok(())
+}
+
+#[rustfmt::skip] // one line, one error
+fn make_locked_pages(first: NonNull<bindings::page>, count: usize) {
+    let _ = LockedPages { first, count }; //~ E0451
 }
 
 fn copy_a_free_page(page: &FreePage) {

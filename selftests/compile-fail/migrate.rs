@@ -12,12 +12,16 @@ use crate::hmm::{
     },
     mm::MmapRead,
     notifier::Active,
-    page::LockedPage,
+    page::{
+        LockedPage,
+        LockedPages, //
+    },
     pagemap::{
         DeviceOwner,
         PagemapOps, //
     },
-    range::PageRange, //
+    range::PageRange,
+    sources::SmallSources, //
 };
 use kernel::{
     prelude::*,
@@ -118,6 +122,32 @@ fn source_after_commit<O: PagemapOps>(mut collected: Collected<'_, O>, contents:
     if let Some(page) = kept {
         contents.copy_from(&page, 0);
     }
+}
+
+// Nor may what stands for several be kept: its places for targets are those of the batch.
+fn sources_after_offer<O: PagemapOps>(mut collected: Collected<'_, O>) {
+    let mut kept: Option<SmallSources<'_>> = None;
+    collected.offer_small(|sources| {
+        kept = Some(sources); //~ E0521
+    });
+    drop(collected.commit());
+    let _ = kept.map(|sources| sources.len());
+}
+
+// Pages that have been offered are mm's.
+fn targets_after_offer(mut sources: SmallSources<'_>, targets: LockedPages) {
+    sources.offer(targets);
+    sources.offer(targets); //~ E0382
+}
+
+fn targets_for_two<O: PagemapOps>(mut collected: Collected<'_, O>, targets: LockedPages) {
+    collected.offer_small(|mut sources| sources.offer(targets)); //~ E0507
+}
+
+fn offer_small_after_commit<O: PagemapOps>(mut collected: Collected<'_, O>) {
+    let committed = collected.commit();
+    collected.offer_small(|_| {}); //~ E0382
+    drop(committed);
 }
 
 // The reference is what keeps the page, and it has been given away.

@@ -17,7 +17,10 @@ use crate::hmm::{
     migrate::Select,
     notifier::Active,
     outcome::Outcome,
-    page::LockedPage,
+    page::{
+        LockedPage,
+        LockedPages, //
+    },
     pagemap::{
         DeviceOwner,
         PagemapOps, //
@@ -72,7 +75,28 @@ fn to_and_fro<O: PagemapOps>(
     Ok(outcome.moved)
 }
 
-/// The same way there, in one walk.
+/// The same way there, for as many small pages at a time as follow each other.
+fn several<O: PagemapOps>(
+    active: &mut Active<'_, O>,
+    range: PageRange,
+    mut targets: impl FnMut(usize) -> Option<LockedPages>,
+) -> Result {
+    let mut few = FewPfns::new();
+    let mut pfns = PfnBuffer::new(range.pages(), &mut few)?;
+    let mut buffer = MigrateBuffer::new(range.pages())?;
+    let mut reserve = active.reserve()?;
+
+    let mut batch = active.collect(range, false, &mut pfns, &mut buffer)?;
+    batch.offer_small(|mut sources| {
+        while let Some(targets) = targets(sources.len()) {
+            sources.offer(targets);
+        }
+    });
+    let _ = batch.finish(|found| found.publish(&mut reserve, |_| true));
+    Ok(())
+}
+
+/// The same, in one walk.
 fn walk<O: PagemapOps>(
     active: &mut Active<'_, O>,
     range: PageRange,

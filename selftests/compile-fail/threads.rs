@@ -12,7 +12,10 @@ use crate::hmm::{
     },
     mm::MmapRead,
     notifier::Locked,
-    page::LockedPage,
+    page::{
+        LockedPage,
+        LockedPages, //
+    },
     pagemap::PagemapOps,
     walk::Walk,
     watched::Batch, //
@@ -53,6 +56,10 @@ fn hand_over_committed(committed: Committed<'_>) {
 
 fn hand_over_locked_page(page: LockedPage) {
     hand_over(page); //~ E0277
+}
+
+fn hand_over_locked_pages(pages: LockedPages) {
+    hand_over(pages); //~ E0277
 }
 
 fn hand_over_lent_bytes(bytes: Bytes<'_>) {

@@ -110,6 +110,25 @@ impl<'a> Pages<'a> {
         }
     }
 
+    /// The sources, and the places for their targets, if nothing has been committed. Only those sources
+    /// that are worth a look: one, if it stands for all pages.
+    ///
+    /// # Safety
+    ///
+    /// What is put into an empty place for a target names a page that is as large as its source, and whose
+    /// lock and reference the caller gives up. The source takes part. All else stays as it is.
+    pub(super) unsafe fn entries(&mut self) -> Option<(&[usize], &mut [usize])> {
+        match self.committed {
+            None => Some((filled(self.src), self.dst)),
+            Some(_) => None,
+        }
+    }
+
+    /// Whether it is one huge page, or the hole for one.
+    pub(super) fn is_huge(&self) -> bool {
+        self.sources().next().is_some_and(|src| src.pages() > 1)
+    }
+
     /// The sources that are worth a look.
     fn sources(&self) -> impl Iterator<Item = MigratePfn> + '_ {
         filled(self.src).iter().map(|&src| MigratePfn::new(src))

@@ -6,12 +6,13 @@
 //! C header: [`include/linux/gfp.h`](srctree/include/linux/gfp.h)
 
 use super::{
-    fresh::fill,
     page::SourcePage,
     range::{
         BLOCK_ORDER,
         BLOCK_PAGES, //
-    }, //
+    },
+    sources::SmallSources,
+    stock::Stock, //
 };
 use crate::bindings as shims;
 use core::{
@@ -44,6 +45,20 @@ impl<'c> Bytes<'c> {
     /// How many pages there are.
     pub(crate) fn pages(self) -> usize {
         self.pages
+    }
+
+    /// The same, page by page.
+    #[inline]
+    pub(crate) fn each(self) -> impl Iterator<Item = Self> {
+        (0..self.pages).map(move |number| {
+            // INVARIANT: By the type invariant there is such a page.
+            Self {
+                // SAFETY: As just said.
+                page: unsafe { self.page.add(number) },
+                pages: 1,
+                ..self
+            }
+        })
     }
 
     /// The first page.
@@ -81,6 +96,7 @@ impl<'c> Bytes<'c> {
 /// # Invariants
 ///
 /// The page is valid kernel memory, a small page of its own, and ours alone.
+#[repr(transparent)]
 pub(crate) struct Contents(NonNull<bindings::page>);
 
 // SAFETY: A page may be used and freed by any thread.
@@ -91,45 +107,6 @@ unsafe impl Send for Contents {}
 unsafe impl Sync for Contents {}
 
 impl Contents {
-    /// Allocates one, as [`fill`](Self::fill) does.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`].
-    pub(crate) fn new() -> Result<Self> {
-        let mut page = core::ptr::null_mut();
-        // SAFETY: There is room for one page, and none there yet. It is allowed to sleep here.
-        unsafe { shims::dmirror_shim_alloc_kernel_pages(1, &mut page) };
-        // INVARIANT: The page is new, and nobody else knows it.
-        NonNull::new(page).map(Self).ok_or(ENOMEM)
-    }
-
-    /// Allocates until there are `count` of them in `pages`, each with any bytes in it, charged to
-    /// the current process. May sleep; no lock that reclaim takes may be held.
-    ///
-    /// They come from the node of this processor where there are any, whatever the memory policy of
-    /// the process, which is for its own pages. Where memory is charged to a control group, C
-    /// allocates one at a time.
-    ///
-    /// C: `alloc_pages_bulk()`.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`]; those that there are stay.
-    pub(crate) fn fill(pages: &mut KVec<Self>, count: usize) -> Result {
-        pages.reserve(count.saturating_sub(pages.len()), GFP_KERNEL_ACCOUNT)?;
-
-        fill(
-            pages,
-            count,
-            // SAFETY: The array has room for so many, and names no page as yet. It is allowed to
-            // sleep here.
-            |wanted, raw| unsafe { shims::dmirror_shim_alloc_kernel_pages(wanted, raw) },
-            // INVARIANT: The page is new, and nobody else knows it.
-            Self,
-        )
-    }
-
     /// Fills the page with zeroes.
     pub(crate) fn clear(&mut self) {
         // SAFETY: By the type invariant the page is valid; it is borrowed exclusively.
@@ -150,6 +127,16 @@ impl Contents {
         unsafe { shims::dmirror_shim_copy_page(self.0.as_ptr(), page) };
     }
 
+    /// Fills pages with what the first of `sources` hold, one each: with zeroes for a hole.
+    pub(crate) fn copy_all(pages: &mut [Self], sources: &SmallSources<'_>) {
+        let entries = sources.entries();
+        let count = pages.len().min(entries.len());
+        let pages = pages.as_mut_ptr().cast();
+        // SAFETY: There are so many of both. A `Contents` is a pointer to its page. By the type invariants
+        // all pages are in the direct map, and nobody else accesses ours, which are borrowed exclusively.
+        unsafe { shims::dmirror_shim_copy_sources(pages, entries.as_ptr(), count) };
+    }
+
     /// What is in it.
     pub(crate) fn bytes(&self) -> Bytes<'_> {
         // INVARIANT: By the type invariant; it stays for as long as `self` is borrowed.
@@ -165,6 +152,36 @@ impl Drop for Contents {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the page is ours; nothing uses it afterwards.
         unsafe { bindings::__free_pages(self.0.as_ptr(), 0) };
+    }
+}
+
+impl Stock<Contents> {
+    /// Allocates until there are `count` of them, with any bytes in them, charged to the current process.
+    /// May sleep; no lock that reclaim takes may be held.
+    ///
+    /// They come from the node of this processor where there are any, whatever the memory policy of
+    /// the process, which is for its own pages. Where memory is charged to a control group, C
+    /// allocates one at a time.
+    ///
+    /// C: `alloc_pages_bulk()`.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`]; those that there are stay.
+    #[inline]
+    pub(crate) fn fill(&mut self, count: usize) -> Result {
+        if self.len() >= count {
+            return Ok(());
+        }
+        self.fill_with(
+            count,
+            GFP_KERNEL_ACCOUNT,
+            // SAFETY: The array has room for so many, and names no page as yet. It is allowed to sleep
+            // here.
+            |wanted, raw| unsafe { shims::dmirror_shim_alloc_kernel_pages(wanted, raw) },
+            // INVARIANT: The page is new, and nobody else knows it.
+            Contents,
+        )
     }
 }
 

@@ -262,6 +262,13 @@ impl MigratePfn {
         Self(entry | size)
     }
 
+    /// The entry of the page that is `pages` pages behind this one, a small page of the same memory.
+    #[inline]
+    pub(super) const fn behind(self, pages: usize) -> Self {
+        // OVERFLOW: The number of each page fits.
+        Self(self.0 + (pages << Self::SHIFT))
+    }
+
     /// The entry as the kernel wants it.
     pub(super) const fn into_raw(self) -> usize {
         self.0
@@ -277,10 +284,27 @@ impl MigratePfn {
         self.0 >> Self::SHIFT
     }
 
+    /// What names the page, if there is one and it may be one of private memory.
+    #[inline]
+    pub(super) const fn offset(self) -> Option<DeviceOffset> {
+        if self.has_page() && self.0 & Self::DEVICE == Self::DEVICE {
+            Some(DeviceOffset::new(self.number()))
+        } else {
+            None
+        }
+    }
+
     /// The page is private memory. Known only if the kernel tells.
     #[allow(clippy::bad_bit_mask, reason = "0 if the kernel does not tell")]
     pub(super) const fn is_device(self) -> bool {
         self.0 & Self::DEVICE != 0
+    }
+
+    /// Whether it names the same page in the same way as `other`, mapped writable or not. What else mm
+    /// notes, for itself, must be the same, too.
+    #[inline]
+    pub(super) const fn is_like(self, other: Self) -> bool {
+        (self.0 ^ other.0) & !Self::WRITE == 0
     }
 
     /// The entry takes part: a page that can move, or a hole that can be filled.
@@ -430,6 +454,44 @@ mod tests {
             assert!(target.has_page() && !target.is_device() && !target.migrates());
             assert_eq!((target.number(), target.pages()), (0xabcdef, pages));
         }
+    }
+
+    #[test]
+    fn migrate_pfn_of_the_pages_behind() {
+        let target = MigratePfn::target(entry(0x1234) | MigratePfn::DEVICE, 1);
+        let behind = target.behind(3);
+        assert_eq!(
+            (behind.number(), behind.is_device()),
+            (0x1237, target.is_device())
+        );
+        assert!(behind.has_page() && target.behind(0).is_like(target));
+
+        // The same page, mapped writable or not, but not another, or the same without a part in it.
+        let source = entry(0x1237) | MigratePfn::MIGRATE;
+        let expected = MigratePfn::new(entry(0x1234) | MigratePfn::MIGRATE).behind(3);
+        for (entry, is_like) in [
+            (source, true),
+            (source | MigratePfn::WRITE, true),
+            (source | MigratePfn::COMPOUND, false),
+            (source & !MigratePfn::MIGRATE, false),
+            (entry(0x1238) | MigratePfn::MIGRATE, false),
+        ] {
+            assert_eq!(MigratePfn::new(entry).is_like(expected), is_like);
+        }
+    }
+
+    #[test]
+    fn migrate_pfn_of_private_memory_has_an_offset() {
+        let entry = entry(0x1234);
+        let offset = DeviceOffset::new(0x1234);
+        assert_eq!(
+            MigratePfn::new(entry | MigratePfn::DEVICE).offset(),
+            Some(offset)
+        );
+        // Where the entry does not tell, the page frame number is the offset.
+        let known = MigratePfn::DEVICE != 0;
+        assert_eq!(MigratePfn::new(entry).offset(), (!known).then_some(offset));
+        assert_eq!(MigratePfn::new(MigratePfn::MIGRATE).offset(), None);
     }
 
     #[test]

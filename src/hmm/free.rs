@@ -76,6 +76,32 @@ pub(crate) struct FreePages {
 }
 
 impl FreePages {
+    /// The number of the pagemap that they are pages of.
+    pub(super) fn pagemap(&self) -> u32 {
+        self.pagemap
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// The numbers that they have in their pagemap.
+    pub(crate) fn offsets(&self) -> core::ops::Range<usize> {
+        let first = self.first as usize;
+
+        first..first + self.len()
+    }
+
+    /// Takes out all.
+    pub(crate) fn take_all(&mut self) -> Self {
+        // INVARIANT: Those that were in it are in the other now.
+        Self {
+            count: core::mem::take(&mut self.count),
+            ..*self
+        }
+    }
+
     /// Takes out the first.
     #[inline]
     pub(crate) fn take_page(&mut self) -> Option<FreePage> {
@@ -274,6 +300,23 @@ mod tests {
             assert_eq!((pages.first as usize, pages.count), (first + count, 0));
         }
         assert_eq!(block.free_pages(), BLOCK_PAGES - 128);
+        Ok(())
+    }
+
+    #[test]
+    fn pages_are_taken_out_together_once() -> Result {
+        let mut block = FreeBlock::of_nothing(2, BLOCK_PAGES);
+        block.take_pages(3);
+        let mut pages = block.take_pages(5).ok_or(EINVAL)?;
+        let first = 2 * BLOCK_PAGES + 3;
+        assert_eq!((pages.len(), pages.offsets()), (5, first..first + 5));
+        assert!(pages.take_page().is_some());
+
+        let rest = pages.take_all();
+        assert_eq!((rest.len(), rest.offsets()), (4, first + 1..first + 5));
+        assert_eq!(rest.pagemap(), u32::MAX);
+        assert_eq!(pages.len(), 0);
+        assert!(pages.take_page().is_none());
         Ok(())
     }
 

@@ -28,6 +28,7 @@ use super::{
         PageRange,
         BLOCK_PAGES, //
     },
+    stock::Stock,
     walk::SUPPORTED, //
 };
 use crate::bindings as shims;
@@ -52,44 +53,50 @@ pub(crate) fn bring_home<O: PagemapOps>(
     pages: &mut HomePages,
     outcome: &mut Outcome,
 ) -> Result {
-    bring_home_into(collected, |size, _| pages.take(size), |_| true, outcome)
+    bring(collected, pages, None, |_| true, outcome)
 }
 
-/// The same, into what `choose` chooses: it gets the number of small pages that each is as large as,
-/// and the place of those in private memory. It must not wait for memory. An error is that of a page
-/// that `matters`.
-fn bring_home_into<O: PagemapOps>(
+/// The same, for all pages or `only` the one at this place. An error is that of a page that `matters`.
+fn bring<O: PagemapOps>(
     mut collected: Collected<'_, O>,
-    mut choose: impl FnMut(usize, Option<DeviceIndex>) -> Option<SystemTarget>,
+    pages: &mut HomePages,
+    only: Option<DeviceIndex>,
     matters: impl Fn(DeviceIndex) -> bool,
     outcome: &mut Outcome,
 ) -> Result {
     let (mut result, mut unwanted) = (Ok(()), 0);
 
-    collected.offer(|size, source| {
-        let mut target;
-        match source {
-            Source::Device(ops, index) => {
-                target = choose(size, Some(index))?;
-                if let Err(error) = ops.copy_to_system(index, &mut target) {
-                    if matters(index) {
-                        result = result.and(Err(error));
-                    }
-                    return None;
+    let all = collected.offer_device(|mut sources| {
+        let Some(stock) = pages.of_size(sources.size()) else {
+            return;
+        };
+        if let Some(place) = only {
+            sources.only(place);
+        }
+        while let count @ 1.. = sources.len().min(stock.len()) {
+            let first = sources.first();
+            if let Err(error) = sources.bring(count, stock) {
+                if matters(first) {
+                    result = result.and(Err(error));
                 }
+                sources.skip(1);
             }
+        }
+    });
+    if !all {
+        collected.offer(|size, source| match source {
             Source::Coherent(page) => {
-                target = choose(size, None)?;
+                let mut target = pages.of_size(size)?.pop()?;
                 target.copy_from_page(&page);
+                Some(target.into_locked())
             }
             // mm collects holes with whatever is asked for.
             Source::Hole | Source::System(_) => {
                 unwanted += size;
-                return None;
+                None
             }
-        }
-        Some(target.into_locked())
-    });
+        });
+    }
     *outcome += collected.finish().unwanted(unwanted);
     result
 }
@@ -97,19 +104,16 @@ fn bring_home_into<O: PagemapOps>(
 /// New pages of system memory: those without which nothing moves are allocated before any page is
 /// locked.
 pub(crate) struct HomePages {
-    /// A small page, for which the others need no memory: most faults ask for just one.
-    one: Option<SystemTarget>,
-    small: KVec<SystemTarget>,
-    huge: Option<SystemTarget>,
+    small: Stock<SystemTarget>,
+    huge: Stock<SystemTarget>,
 }
 
 impl HomePages {
     /// No pages.
     pub(crate) fn new() -> Self {
         Self {
-            one: None,
-            small: KVec::new(),
-            huge: None,
+            small: Stock::new(),
+            huge: Stock::new(),
         }
     }
 
@@ -119,20 +123,7 @@ impl HomePages {
     ///
     /// [`ENOMEM`].
     pub(crate) fn fill(&mut self, count: usize) -> Result {
-        if count > 0 && self.one.is_none() {
-            self.one = Some(SystemTarget::new()?);
-        }
-        let others = count.saturating_sub(1);
-        let more = others.saturating_sub(self.small.len());
-        self.small.reserve(more, GFP_KERNEL_ACCOUNT)?;
-        SystemTarget::fill(&mut self.small, others, true)
-    }
-
-    /// Allocates `count` small pages beside the first, or what is at hand of them. Does not wait.
-    fn fill_at_hand(&mut self, count: usize) {
-        if self.small.reserve(count, GFP_NOWAIT).is_ok() {
-            let _ = SystemTarget::fill(&mut self.small, count, false);
-        }
+        self.small.fill(count, true)
     }
 
     /// Allocates a huge page, if there is none already and one is at hand.
@@ -142,21 +133,19 @@ impl HomePages {
 
     /// The same, with an effort if it may `wait`.
     pub(super) fn try_huge(&mut self, wait: bool) {
-        if self.huge.is_none() {
-            self.huge = SystemTarget::new_huge(wait).ok();
-        }
+        let _ = self.huge.fill_huge(wait);
     }
 
     /// Whether there is a huge page, and so one can come home whole.
     pub(crate) fn has_huge(&self) -> bool {
-        self.huge.is_some()
+        self.huge.len() > 0
     }
 
-    /// The next page that is as large as `size` small ones, while there are any.
-    fn take(&mut self, size: usize) -> Option<SystemTarget> {
+    /// The pages that are as large as `size` small ones.
+    fn of_size(&mut self, size: usize) -> Option<&mut Stock<SystemTarget>> {
         match size {
-            1 => self.small.pop().or_else(|| self.one.take()),
-            BLOCK_PAGES => self.huge.take(),
+            1 => Some(&mut self.small),
+            BLOCK_PAGES => Some(&mut self.huge),
             _ => None,
         }
     }
@@ -212,8 +201,7 @@ pub(super) fn serve_fault<O: PagemapOps>(fault: &Fault<'_, O>) -> bindings::vm_f
 }
 
 /// A huge page comes whole, if there is a huge page of system memory at hand. Else it is split, and
-/// one small page comes. With a small one come those of its neighbours for which there is memory at
-/// hand.
+/// one small page comes. With a small one come its neighbours, if there is memory at hand for all.
 fn try_serve<O: PagemapOps>(fault: &Fault<'_, O>, outcome: &mut Outcome) -> Result {
     let mut pages = HomePages::new();
 
@@ -257,31 +245,35 @@ impl<O: PagemapOps> Fault<'_, O> {
         !self.is_huge() && is_small() && !is_random(self.vma())
     }
 
-    /// Brings the page home that was collected, into the first of `pages`, and its neighbours, into
-    /// memory that is at hand.
+    /// Brings the page home that was collected, and its neighbours, if there is memory at hand for all.
     fn bring_home_with_neighbours(
         &self,
         collected: Collected<'_, O>,
         pages: &mut HomePages,
         outcome: &mut Outcome,
     ) -> Result {
-        pages.fill_at_hand(collected.pages().saturating_sub(1));
+        let only = match pages.small.fill(collected.pages(), false) {
+            Ok(()) => None,
+            Err(_) => Some(self.place()?),
+        };
+        let matters = |place| self.place().map_or(true, |own| own == place);
+        let result = bring(collected, pages, only, matters, outcome);
 
+        // Neighbours that are not on the device were not asked for.
+        outcome.skipped = usize::from(outcome.moved + outcome.failed == 0);
+        result
+    }
+
+    /// The place of the page.
+    fn place(&self) -> Result<DeviceIndex> {
         // SAFETY: By the type invariant the page is device-private, and referenced.
         let pagemap = unsafe { shims::dmirror_shim_page_pgmap(self.vmf.page) };
         // SAFETY: By the type invariant the page is device-private, and referenced.
         let offset = unsafe { device_offset(self.vmf.page) };
         // SAFETY: This is its pagemap; that it is device-private, and referenced, see above.
-        let place = unsafe { self.owner.resolve(pagemap, offset) }.map(|(_, place)| place);
-        let choose = |_, source| match source == place {
-            true => pages.one.take(),
-            false => pages.small.pop(),
-        };
-        let result = bring_home_into(collected, choose, |source| Some(source) == place, outcome);
+        let (_, place) = unsafe { self.owner.resolve(pagemap, offset) }.ok_or(EFAULT)?;
 
-        // Neighbours that are not on the device were not asked for.
-        outcome.skipped = usize::from(outcome.moved + outcome.failed == 0);
-        result
+        Ok(place)
     }
 
     fn vma(&self) -> &VmaRef {

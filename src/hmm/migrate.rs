@@ -14,7 +14,9 @@
 //! * *May the copy fail?* Yes, page by page: offer no target, and the page stays where it is.
 //!   Dropping a [`Collected`] leaves all of them, unharmed.
 //! * *Who locks, references, and puts?* mm the sources. A target is a [`LockedPage`], which
-//!   [`Collected::offer`] consumes; mm unlocks and puts it on every path from then on.
+//!   [`Collected::offer`] consumes, or one of several [`LockedPages`], which [`SmallSources::offer`]
+//!   does; mm unlocks and puts it on every path from then on. On the way home `hmm` does the same with
+//!   new pages of the system ([`HomePages`]).
 //! * *What is moved?* Anonymous pages. Pages of files and shared memory are collected but never
 //!   offered a target, and stay; so do pinned pages. A page that another thread has locked is
 //!   skipped. None of this holds up the rest.
@@ -35,6 +37,8 @@
 //!
 //! C header: [`include/linux/migrate.h`](srctree/include/linux/migrate.h)
 //!
+//! [`HomePages`]: super::home::HomePages
+//! [`LockedPages`]: super::page::LockedPages
 //! [`Walk`]: super::walk::Walk
 
 use super::{
@@ -56,15 +60,19 @@ use super::{
     },
     outcome::Outcome,
     page::{
-        device_offset,
         LockedPage,
         SourcePage, //
     },
     pagemap::{
         DeviceOwner,
+        Pagemap,
         PagemapOps, //
     },
-    range::PageRange, //
+    range::PageRange,
+    sources::{
+        DeviceSources,
+        SmallSources, //
+    }, //
 };
 use crate::bindings as shims;
 use core::ptr::NonNull;
@@ -125,13 +133,11 @@ impl Select {
 }
 
 /// Where a page comes from, small or huge.
-pub(crate) enum Source<'a, O: PagemapOps> {
+pub(crate) enum Source<'a> {
     /// Nowhere: an address that was never touched, or holds only zeroes.
     Hole,
     /// System memory.
     System(SourcePage<'a>),
-    /// The device's own private memory: the place of the page, or of the first part of it.
-    Device(&'a O, DeviceIndex),
     /// The device's own coherent memory.
     Coherent(SourcePage<'a>),
 }
@@ -247,14 +253,14 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
         self.pages.pages()
     }
 
-    /// Asks for a target for each page that can move, and each hole: `choose` gets the number of
+    /// Asks for a target for each page that can move, but for private memory, and each hole: `choose` gets the number of
     /// small pages that it is as large as, 1 or [`BLOCK_PAGES`], and where it comes from, and returns
     /// the page that shall take its place, filled and of the same size, or `None` to leave it.
     ///
     /// [`BLOCK_PAGES`]: super::range::BLOCK_PAGES
     pub(crate) fn offer(
         &mut self,
-        mut choose: impl FnMut(usize, Source<'_, O>) -> Option<LockedPage>,
+        mut choose: impl FnMut(usize, Source<'_>) -> Option<LockedPage>,
     ) {
         let owner = self.owner;
 
@@ -264,6 +270,60 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
             let source = unsafe { source(src, owner) }?;
             choose(src.pages(), source)
         });
+    }
+
+    /// Whether it is one huge page, or the hole for one.
+    pub(crate) fn is_huge(&self) -> bool {
+        self.pages.is_huge()
+    }
+
+    /// Hands the small pages of system memory, and the holes, that have no target yet to `choose`: those
+    /// together that follow each other. It may be called several times.
+    pub(crate) fn offer_small(&mut self, mut choose: impl FnMut(SmallSources<'_>)) {
+        // SAFETY: Only `SmallSources` writes to the places, which asks for such targets.
+        let Some((src, dst)) = (unsafe { self.pages.entries() }) else {
+            return;
+        };
+        let mut next = 0;
+
+        // SAFETY: mm has collected them, and nothing has been committed.
+        while let Some((first, count)) = unsafe { SmallSources::find(src, dst, next) } {
+            next = first + count;
+            if let (Some(src), Some(dst)) = (src.get(first..next), dst.get_mut(first..next)) {
+                // SAFETY: They are such sources, and stay so while `self` is borrowed.
+                choose(unsafe { SmallSources::new(src, dst) });
+            }
+        }
+    }
+
+    /// Hands the pages of the device's private memory that have no target yet to `choose`: those together
+    /// that follow each other here and on the device, or a huge one. Returns if there is nothing else.
+    pub(super) fn offer_device(&mut self, mut choose: impl FnMut(DeviceSources<'_, O>)) -> bool {
+        // SAFETY: Only `DeviceSources` writes to the places, which takes care of such targets.
+        let Some((src, dst)) = (unsafe { self.pages.entries() }) else {
+            return false;
+        };
+        let (mut next, mut all) = (0, true);
+
+        while let (Some(rest), Some(places)) = (src.get(next..), dst.get_mut(next..)) {
+            let Some(&first) = rest.first() else {
+                break;
+            };
+            // SAFETY: What mm has collected is in use for as long as `self` is borrowed.
+            let place = unsafe { place_on_device(MigratePfn::new(first), self.owner) };
+            let Some((pagemap, place)) = place.filter(|_| places.first() == Some(&0)) else {
+                (next, all) = (next + 1, false);
+                continue;
+            };
+            let count = DeviceSources::count(pagemap, place, rest, places);
+            let size = MigratePfn::new(first).pages();
+            next += count;
+            if let Some(places) = places.get_mut(..count) {
+                // SAFETY: They have just been counted; the pages stay in use while `self` is borrowed.
+                choose(unsafe { DeviceSources::new(pagemap, place, size, places) });
+            }
+        }
+        all
     }
 
     /// Lets the targets take over from their sources, and maps them. Returns what has become of the
@@ -280,18 +340,36 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
     }
 }
 
-/// Where the entry `src` comes from; `None` for a page that will not move: one of somebody else's
-/// device, or of a file or shared memory, which mm collects and then refuses. The contents of the
-/// latter may even be out of the kernel's reach (`memfd_secret()`).
+/// The place of the page that `src` names, if that is one of the private memory of `owner` that takes
+/// part.
+///
+/// # Safety
+///
+/// mm has collected `src`, and its page, if any, is locked and referenced for `'a`.
+unsafe fn place_on_device<'a, O: PagemapOps>(
+    src: MigratePfn,
+    owner: &DeviceOwner<O>,
+) -> Option<(&'a Pagemap<O>, DeviceIndex)> {
+    let offset = src.offset().filter(|_| src.migrates())?;
+    // SAFETY: By the safety requirements the entry names a page, which is valid.
+    let pagemap = unsafe { shims::dmirror_shim_source_pgmap(src.into_raw()) };
+    if pagemap.is_null() {
+        return None;
+    }
+    // SAFETY: The page is one of that private memory, named by its offset, and in use for `'a`.
+    unsafe { owner.resolve(pagemap, offset) }
+}
+
+/// Where the entry `src` comes from; `None` for a page that is not [offered](Collected::offer) a target:
+/// one of private memory, for which there is [`Collected::offer_device`]; and one of somebody else's
+/// device, or of a file or shared memory, which mm collects and then refuses. The contents of the latter
+/// may even be out of the kernel's reach (`memfd_secret()`).
 ///
 /// # Safety
 ///
 /// The page in `src`, if any, is locked and referenced for `'a`, and is the first of `src.pages()`
 /// pages of a folio.
-unsafe fn source<'a, O: PagemapOps>(
-    src: MigratePfn,
-    owner: &DeviceOwner<O>,
-) -> Option<Source<'a, O>> {
+unsafe fn source<'a, O: PagemapOps>(src: MigratePfn, owner: &DeviceOwner<O>) -> Option<Source<'a>> {
     if !src.has_page() {
         return Some(Source::Hole);
     }
@@ -299,31 +377,18 @@ unsafe fn source<'a, O: PagemapOps>(
     let page = unsafe { shims::dmirror_shim_migrate_pfn_to_page(src.into_raw()) };
     let page = NonNull::new(page)?;
 
-    let kind = if src.is_device() {
-        // SAFETY: The page is valid for `'a`, and private memory: it has a pagemap.
-        Kind::Private(unsafe { shims::dmirror_shim_page_pgmap(page.as_ptr()) })
-    } else {
-        // SAFETY: The page is valid for `'a`.
-        unsafe { Kind::of_page(page.as_ptr()) }
-    };
-    match kind {
+    // SAFETY: The page is valid for `'a`.
+    match unsafe { Kind::of_page(page.as_ptr()) } {
         // SAFETY: The page is anonymous memory of the system, valid for `'a`, and of that size.
         Kind::Anonymous => Some(Source::System(unsafe {
             SourcePage::from_raw(page, src.pages())
         })),
-        Kind::Private(pagemap) => {
-            // SAFETY: The page is private memory.
-            let offset = unsafe { device_offset(page.as_ptr()) };
-            // SAFETY: The page is one of that private memory, and in use for `'a`.
-            let (pagemap, index) = unsafe { owner.resolve(pagemap, offset) }?;
-            Some(Source::Device(pagemap.ops(), index))
-        }
         // SAFETY: It is the pagemap of the page, which is in use for `'a`.
         Kind::Coherent(pagemap) => unsafe { owner.owns(pagemap) }.then(|| {
             // SAFETY: The CPU can address coherent memory, and the page is in use for `'a`.
             Source::Coherent(unsafe { SourcePage::from_raw(page, src.pages()) })
         }),
-        Kind::Zeroes | Kind::Other | Kind::Unreachable => None,
+        Kind::Private(_) | Kind::Zeroes | Kind::Other | Kind::Unreachable => None,
     }
 }
 

@@ -23,8 +23,8 @@
 //! protocol nothing else fills the page table, so that it never holds a page that has gone.
 //!
 //! *Migrate*: [`MmapRead::migrate`] (collect, unmap) → [`Collected::offer`] (allocate, copy) →
-//! [`Collected::commit`] → drop, or the last two in one, [`Collected::finish`]. The page table of the
-//! device is not touched: it loses the entries through the notifier like everyone else's, and is
+//! [`Collected::commit`] → drop, or the last two in one, [`Collected::finish`]. On the way home
+//! [`bring_home`] does all that follows the first. The page table of the device is not touched: it loses the entries through the notifier like everyone else's, and is
 //! filled again by the first protocol. Writing it from here is how a driver gets stale entries: a
 //! `MADV_DONTNEED`, which needs no more than the mmap lock for reading, may already have removed the
 //! page.
@@ -32,7 +32,8 @@
 //! *Migrate to the device*: [`Active::collect`] → [`Batch::offer`] → [`Batch::finish`], the same, but
 //! the last step also fills the page table, with the pages where they are now, while they are still
 //! locked: it knows what others have changed since the collection began, for it has watched the
-//! notifications. If they have, the first protocol follows.
+//! notifications. If they have, the first protocol follows. [`Batch::offer_small`] hands out small
+//! pages several at a time.
 //!
 //! *Fault and migrate*: [`Active::walk`] → [`Walk::collect`] → [`Batch::offer`] →
 //! [`Batch::finish`], with one walk for the fault and the collection.
@@ -73,11 +74,13 @@
 //! [`Collected::commit`]: migrate::Collected::commit
 //! [`Collected::finish`]: migrate::Collected::finish
 //! [`Committed`]: migrate::Committed
+//! [`bring_home`]: home::bring_home
 //! [`Walk`]: walk::Walk
 //! [`Active::walk`]: notifier::Active::walk
 //! [`Walk::collect`]: walk::Walk::collect
 //! [`Active::collect`]: notifier::Active::collect
 //! [`Batch::offer`]: watched::Batch::offer
+//! [`Batch::offer_small`]: watched::Batch::offer_small
 //! [`Batch::finish`]: watched::Batch::finish
 //! [`Active::exclusive`]: notifier::Active::exclusive
 //! [`ExclusiveSection::make`]: exclusive::ExclusiveSection::make
@@ -108,6 +111,8 @@ pub(crate) mod page;
 pub(crate) mod pagemap;
 pub(crate) mod range;
 mod region;
+pub(crate) mod sources;
+pub(crate) mod stock;
 pub(crate) mod table;
 pub(crate) mod walk;
 mod watch;

@@ -9,7 +9,10 @@
 //! [`include/linux/highmem.h`](srctree/include/linux/highmem.h)
 
 use super::{
-    frame::DeviceOffset,
+    frame::{
+        DeviceOffset,
+        MigratePfn, //
+    },
     leaf::Entry,
     notifier::Active,
     pagemap::PagemapOps, //
@@ -65,6 +68,68 @@ impl LockedPage {
     /// Gives up lock and reference to whoever takes the pointer.
     pub(super) fn into_raw(self) -> NonNull<bindings::page> {
         core::mem::ManuallyDrop::new(self).page
+    }
+}
+
+/// Small pages of private memory that follow each other, locked, and our own: what a migration takes as
+/// targets, as [`LockedPage`] is. Dropping it gives them back.
+///
+/// # Invariants
+///
+/// The `count` pages from `first` on are small ones, valid, and of one pagemap; each is locked by this
+/// thread, and one reference to it is ours.
+pub(crate) struct LockedPages {
+    first: NonNull<bindings::page>,
+    count: usize,
+}
+
+impl LockedPages {
+    /// Takes over locked pages.
+    ///
+    /// # Safety
+    ///
+    /// The `count` pages from `first` on are small ones, valid, locked and of one pagemap, and the caller
+    /// gives up the lock of each and one reference.
+    pub(super) unsafe fn from_raw(first: NonNull<bindings::page>, count: usize) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self { first, count }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Makes them the targets of a migration, one for each entry of `dst`, and gives up lock and
+    /// reference to whoever takes the entries.
+    pub(super) fn into_targets(mut self, dst: &mut [usize]) {
+        let count = self.count.min(dst.len());
+        if count == 0 {
+            return;
+        }
+        // SAFETY: By the type invariant the page is valid.
+        let entry = unsafe { shims::dmirror_shim_migrate_pfn(self.first.as_ptr()) };
+        let first = MigratePfn::target(entry, 1);
+        for (behind, dst) in dst.iter_mut().take(count).enumerate() {
+            *dst = first.behind(behind).into_raw();
+        }
+
+        // INVARIANT: Those are not ours any more; the others are.
+        self.count -= count;
+        // SAFETY: By the type invariant there are so many, one behind the other.
+        self.first = unsafe { self.first.add(count) };
+    }
+}
+
+impl Drop for LockedPages {
+    fn drop(&mut self) {
+        for number in 0..self.count {
+            // SAFETY: By the type invariant there is such a page.
+            let page = unsafe { self.first.add(number) };
+            // SAFETY: By the type invariant the page is valid, and lock and reference are ours. This is the
+            // only place that takes them, once for each.
+            drop(unsafe { LockedPage::from_raw(page, 1) });
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 //! Device-private memory: `struct page` for memory that the CPU cannot address.
 //!
-//! A page of the device is always in one of three hands: the driver's, in a [`FreeBlock`], or taken out
-//! of it as [`FreePages`](super::free::FreePages) or a [`FreePage`]; a migration's, as a [`LockedPage`]; or mm's, mapped somewhere. When mm lets go of
-//! it, it comes back as a `FreePage`. A driver cannot make one, or use one twice.
+//! A page of the device is always in one of three hands: the driver's, in a [`FreeBlock`], or taken
+//! out of it, among [`FreePages`] or as a [`FreePage`]; a migration's, as a [`LockedPage`] or among
+//! [`LockedPages`]; or mm's, mapped somewhere. When mm lets go of it, it comes back as a `FreePage`. A
+//! driver cannot make one, or use one twice.
 //!
 //! A page may be a huge one. mm cuts such a page into small ones when it must, without asking: when
 //! parts of it are unmapped or moved. They keep their places, and come back one by one. So what
@@ -25,7 +26,8 @@ use super::{
     },
     free::{
         FreeBlock,
-        FreePage, //
+        FreePage,
+        FreePages, //
     },
     fresh::SystemTarget,
     home::{
@@ -37,7 +39,8 @@ use super::{
     page::{
         device_offset,
         order_at,
-        LockedPage, //
+        LockedPage,
+        LockedPages, //
     },
     range::{
         BLOCK_ORDER,
@@ -75,15 +78,19 @@ pub(crate) trait PagemapOps: Send + Sync + Sized + 'static {
     /// allocate.
     fn free(&self, page: FreePage);
 
-    /// Copies the contents of the device page `page` to system memory.
+    /// Copies the contents of device pages that follow each other, from `first` on, to `targets`, one
+    /// each. Either these are small pages, or a single huge one.
     ///
-    /// The page is locked and unmapped: neither CPU nor device writes to it. May sleep, but must
+    /// The pages are locked and unmapped: neither CPU nor device writes to them. May sleep, but must
     /// not wait for other pages of a process.
+    ///
+    /// Returns how many have been copied, at least one. If these are not all, it is asked again for them,
+    /// and then for the others.
     ///
     /// # Errors
     ///
-    /// The page stays on the device then, and a CPU that touches it gets a bus error.
-    fn copy_to_system(&self, page: DeviceIndex, target: &mut SystemTarget) -> Result;
+    /// The first page stays on the device then, and a CPU that touches it gets a bus error.
+    fn copy_to_system(&self, first: DeviceIndex, targets: &mut [SystemTarget]) -> Result<usize>;
 
     /// The CPU has touched a page, and that is what became of it and of those that were brought home
     /// with it. The mmap lock is held: must not wait for other pages of a process.
@@ -321,6 +328,27 @@ impl<O: PagemapOps> Pagemap<O> {
         Ok(unsafe { LockedPage::from_raw(raw, page.pages()) })
     }
 
+    /// The same, for small pages that follow each other.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if they are pages of another pagemap.
+    pub(crate) fn lock_pages(&self, pages: FreePages) -> Result<LockedPages> {
+        if pages.pagemap() != self.number {
+            return Err(EINVAL);
+        }
+        let (raw, offsets) = (self.raw.get(), pages.offsets());
+        self.in_use.fetch_add(pages.len(), Relaxed);
+        // SAFETY: By the invariant of `FreePages` nobody uses the pages, which are of this pagemap. It is
+        // registered.
+        let first =
+            unsafe { shims::dmirror_shim_device_pages_init(raw, offsets.start, offsets.len()) };
+        let first = NonNull::new(first).ok_or(EINVAL)?;
+        // SAFETY: The call has locked each page and taken one reference to it, all of which are ours, and
+        // made small pages of them.
+        Ok(unsafe { LockedPages::from_raw(first, pages.len()) })
+    }
+
     /// How many pages of 4 KiB are in use: locked by a migration, or mapped.
     pub(crate) fn in_use(&self) -> usize {
         self.in_use.load(Relaxed)
@@ -360,6 +388,14 @@ impl<O: PagemapOps> Pagemap<O> {
         });
 
         other.unwrap_or(pfns.len())
+    }
+
+    /// How many pages of this memory there are from its page `first` on.
+    #[inline]
+    pub(super) fn pages_from(&self, first: DeviceIndex) -> usize {
+        let end = self.base.number() + self.pages as usize;
+
+        end.saturating_sub(first.number())
     }
 
     fn index_of(&self, offset: DeviceOffset) -> DeviceIndex {

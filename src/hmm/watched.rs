@@ -48,6 +48,7 @@ use super::{
     page::LockedPage,
     pagemap::PagemapOps,
     range::PageRange,
+    sources::SmallSources,
     watch::{
         Step,
         Watching, //
@@ -192,8 +193,18 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
     }
 
     /// Asks for a target for each page that can move: see [`Collected::offer`].
-    pub(crate) fn offer(&mut self, choose: impl FnMut(usize, Source<'_, O>) -> Option<LockedPage>) {
+    pub(crate) fn offer(&mut self, choose: impl FnMut(usize, Source<'_>) -> Option<LockedPage>) {
         self.collected.offer(choose);
+    }
+
+    /// Whether it is one huge page, or the hole for one.
+    pub(crate) fn is_huge(&self) -> bool {
+        self.collected.is_huge()
+    }
+
+    /// Hands the small pages that can move, and the holes, to `choose`: see [`Collected::offer_small`].
+    pub(crate) fn offer_small(&mut self, choose: impl FnMut(SmallSources<'_>)) {
+        self.collected.offer_small(choose);
     }
 
     /// Lets the targets take over from their sources; then lets `publish` enter the pages into the

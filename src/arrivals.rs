@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What pages need that arrive on the device.
+
+use crate::{
+    chunk::Chunk,
+    device::DeviceMemory,
+    hmm::{
+        contents::{
+            BlockContents,
+            Contents, //
+        },
+        migrate::Source,
+        page::LockedPage,
+        range::{
+            PageRange,
+            BLOCK_PAGES, //
+        },
+        sources::SmallSources,
+        stock::Stock,
+        watched::Batch, //
+    },
+    memory::{
+        PrivateMemory,
+        Spare, //
+    },
+    mirror::HugePages, //
+};
+use kernel::prelude::*;
+
+/// What pages need that move to the device, allocated before any page is locked. Pages that move to
+/// coherent memory need nothing.
+pub(crate) struct Arrivals<'m> {
+    memory: &'m DeviceMemory,
+    huge_pages: &'m HugePages,
+    /// Kernel pages for the contents of private pages.
+    stock: Stock<Contents>,
+    /// Those for a huge page, in one piece.
+    block: Option<BlockContents>,
+    /// For a huge page.
+    spare: Option<Spare<'m>>,
+}
+
+impl<'m> Arrivals<'m> {
+    /// Nothing as yet.
+    pub(crate) fn new(memory: &'m DeviceMemory, huge_pages: &'m HugePages) -> Self {
+        Self {
+            memory,
+            huge_pages,
+            stock: Stock::new(),
+            block: None,
+            spare: None,
+        }
+    }
+
+    /// Sees to it that the device has room for the pages of `range`, which lies in one block, if
+    /// there can be; for a huge page, if it is a whole block. May sleep long; no lock may be held.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`DeviceMemory::make_room`].
+    pub(crate) fn make_room(&mut self, range: PageRange) -> Result {
+        if range.is_block() && self.spare.is_none() && self.huge_pages.may_allocate() {
+            self.spare = self.memory.set_aside();
+        }
+        match self.spare {
+            // Small pages may have it too.
+            Some(_) => Ok(()),
+            None => self.memory.make_room(range.pages()),
+        }
+    }
+
+    /// Allocates until there is a kernel page for each page of `range` that needs one: for a huge page,
+    /// if there is room for it, in one piece if such is at hand. May sleep and reclaim.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn fill(&mut self, range: PageRange) -> Result {
+        if matches!(self.memory, DeviceMemory::Coherent(..)) {
+            return Ok(());
+        }
+        if self.spare.is_some() && self.block.is_none() {
+            self.block = BlockContents::new();
+        }
+        match self.block {
+            // It may have to be cut, when nothing can be allocated.
+            Some(_) => self.stock.reserve(BLOCK_PAGES, GFP_KERNEL_ACCOUNT),
+            None => self.stock.fill(range.pages()),
+        }
+    }
+
+    /// Whether there is room for a huge page.
+    pub(crate) fn has_huge(&self) -> bool {
+        self.spare.is_some()
+    }
+
+    /// Offers the pages of `batch`, and its holes, pages of the device with the same contents, while it
+    /// has any.
+    pub(crate) fn offer(&mut self, batch: &mut Batch<'_, Chunk>) {
+        match self.memory {
+            DeviceMemory::Private(_) if batch.is_huge() => {
+                batch.offer(|_, source| self.huge_target(&source));
+            }
+            DeviceMemory::Private(memory) => {
+                let mut full = false;
+
+                batch.offer_small(|sources| {
+                    // A block that has small pages is not a huge one.
+                    self.spare = None;
+                    full = full || !self.offer_small(memory, sources);
+                });
+            }
+            DeviceMemory::Coherent(memory, _) => batch.offer(|_, source| match source {
+                Source::Hole => memory.zeroed(),
+                Source::System(source) => memory.copy_of(&source),
+                Source::Coherent(_) => None,
+            }),
+        }
+    }
+
+    /// Offers small pages of private memory. Returns false if it is full.
+    fn offer_small(&mut self, memory: &PrivateMemory, mut sources: SmallSources<'_>) -> bool {
+        while let most @ 1.. = self.ready(sources.len()) {
+            let Some(vacant) = memory.take(most) else {
+                return false;
+            };
+            if let Some(contents) = self.stock.last_mut(vacant.len()) {
+                Contents::copy_all(contents, &sources);
+            }
+            let Some(targets) = vacant.store(&mut self.stock) else {
+                break;
+            };
+            sources.offer(targets);
+        }
+        true
+    }
+
+    /// How many kernel pages there are, up to `most`, for the contents of small pages.
+    fn ready(&mut self, most: usize) -> usize {
+        if self.stock.len() == 0 && most > 0 {
+            for page in self.block.take().into_iter().flat_map(BlockContents::cut) {
+                self.stock.put(page);
+            }
+        }
+        self.stock.len().min(most)
+    }
+
+    /// A huge page of the device with the contents of `source`.
+    fn huge_target(&mut self, source: &Source<'_>) -> Option<LockedPage> {
+        let spare = self.spare.take()?;
+
+        if let Some(mut block) = self.block.take() {
+            match source {
+                Source::Hole => block.clear(),
+                Source::System(source) => block.copy_from(source),
+                Source::Coherent(_) => return None,
+            }
+            return spare.store_whole(block);
+        }
+        for (part, page) in (0..).zip(self.stock.last_mut(BLOCK_PAGES)?) {
+            match source {
+                Source::Hole => page.clear(),
+                Source::System(source) => page.copy_from(source, part),
+                Source::Coherent(_) => return None,
+            }
+        }
+        spare.store(&mut self.stock)
+    }
+}

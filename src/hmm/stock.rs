@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages that have been allocated before they are needed.
+
+use core::ptr::NonNull;
+use kernel::{
+    alloc::Flags,
+    bindings,
+    prelude::*, //
+};
+
+/// How many pages are allocated at a time.
+const BULK: usize = 16;
+
+/// Pages that wait to be used, all of one kind.
+///
+/// # Invariants
+///
+/// If there is `one`, `pages` is empty, and has no room.
+pub(crate) struct Stock<T> {
+    /// For which the array needs no memory: most requests and faults are about just one page.
+    one: Option<T>,
+    pages: KVec<T>,
+}
+
+impl<T> Stock<T> {
+    /// No pages.
+    pub(crate) fn new() -> Self {
+        // INVARIANT: There is none.
+        Self {
+            one: None,
+            pages: KVec::new(),
+        }
+    }
+
+    /// How many pages there are.
+    pub(crate) fn len(&self) -> usize {
+        match self.one {
+            Some(_) => 1,
+            None => self.pages.len(),
+        }
+    }
+
+    /// Sees to it that there is room for `count` pages, with those that are there. Allocates with `flags`.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn reserve(&mut self, count: usize, flags: Flags) -> Result {
+        let more = count.saturating_sub(self.pages.len());
+
+        self.pages.reserve(more, flags)?;
+        if more > 0 {
+            // INVARIANT: There is room now, and it is in `pages`.
+            if let Some(one) = self.one.take() {
+                self.put(one);
+            }
+        }
+        Ok(())
+    }
+
+    /// Allocates until there are `count` pages, of which there are too few as yet. `allocate` is asked for so many, writes them to an array
+    /// and returns their number; `wrap` takes them over. The array for them is allocated with `flags`.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`]; those that there are stay.
+    // Apart, to spare callers what it needs when there are enough.
+    #[inline(never)]
+    pub(super) fn fill_with(
+        &mut self,
+        count: usize,
+        flags: Flags,
+        allocate: impl Fn(usize, *mut *mut bindings::page) -> usize,
+        wrap: impl Fn(NonNull<bindings::page>) -> T,
+    ) -> Result {
+        if count == 1 && self.pages.capacity() == 0 {
+            let mut page = core::ptr::null_mut();
+            allocate(1, &mut page);
+            // INVARIANT: There is no room.
+            self.one = NonNull::new(page).map(wrap);
+            return self.one.as_ref().map(|_| ()).ok_or(ENOMEM);
+        }
+        self.reserve(count, flags)?;
+        while self.len() < count {
+            let wanted = (count - self.len()).min(BULK);
+            let mut raw = [core::ptr::null_mut(); BULK];
+            let got = allocate(wanted, raw.as_mut_ptr());
+            if got == 0 {
+                return Err(ENOMEM);
+            }
+            let mut fits = true;
+            for page in raw.into_iter().take(got).filter_map(NonNull::new) {
+                fits &= self.put(wrap(page));
+            }
+            if !fits {
+                return Err(ENOMEM);
+            }
+        }
+        Ok(())
+    }
+
+    /// The last `count` pages, if there are so many.
+    pub(crate) fn last_mut(&mut self, count: usize) -> Option<&mut [T]> {
+        let first = self.len().checked_sub(count)?;
+
+        match self.one {
+            Some(_) => self.one.as_mut_slice().get_mut(first..),
+            None => self.pages.get_mut(first..),
+        }
+    }
+
+    /// Takes out the last page.
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        self.pages.pop().or_else(|| self.one.take())
+    }
+
+    /// Puts a page into it, if there is [room](Self::reserve) for it; else it is dropped. Returns if there
+    /// was.
+    pub(crate) fn put(&mut self, page: T) -> bool {
+        self.pages.push_within_capacity(page).is_ok()
+    }
+}
+
+#[kernel::macros::kunit_tests(dmirror_stock)]
+mod tests {
+    use super::*;
+
+    /// Fills with pages that are no pages, `at_a_time` by one call: letters.
+    fn fill(stock: &mut Stock<char>, count: usize, at_a_time: usize) -> Result {
+        stock.fill_with(
+            count,
+            GFP_KERNEL,
+            |wanted, raw| {
+                let count = wanted.min(at_a_time);
+                for number in 0..count {
+                    // SAFETY: There is room for so many.
+                    unsafe { raw.add(number).write(NonNull::dangling().as_ptr()) };
+                }
+                count
+            },
+            |_| 'a',
+        )
+    }
+
+    #[test]
+    fn one_page_needs_no_array() -> Result {
+        let mut stock = Stock::new();
+        fill(&mut stock, 1, 1)?;
+        assert_eq!((stock.len(), stock.pages.capacity()), (1, 0));
+        assert!(stock.last_mut(2).is_none());
+        assert_eq!(stock.last_mut(1).map(|pages| pages.len()), Some(1));
+        assert!(!stock.put('b'));
+        assert_eq!((stock.pop(), stock.pop()), (Some('a'), None));
+        Ok(())
+    }
+
+    #[test]
+    fn one_page_is_kept_when_there_are_more() -> Result {
+        let mut stock = Stock::new();
+        fill(&mut stock, 1, 1)?;
+        fill(&mut stock, 40, 7)?;
+        assert_eq!(stock.len(), 40);
+        assert!(stock.one.is_none());
+        // With room for it, a single one is as the others.
+        while stock.pop().is_some() {}
+        fill(&mut stock, 1, 1)?;
+        assert!(stock.one.is_none() && stock.put('b'));
+        assert_eq!((stock.pop(), stock.len()), (Some('b'), 1));
+        Ok(())
+    }
+
+    #[test]
+    fn the_last_are_lent_in_order() -> Result {
+        let mut stock = Stock::new();
+        stock.reserve(3, GFP_KERNEL)?;
+        for letter in ['a', 'b', 'c'] {
+            assert!(stock.put(letter));
+        }
+        assert_eq!(
+            stock.last_mut(2).map(|pages| (pages[0], pages[1])),
+            Some(('b', 'c'))
+        );
+        assert_eq!(stock.last_mut(0).map(|pages| pages.len()), Some(0));
+        assert!(stock.last_mut(4).is_none());
+        assert_eq!(stock.pop(), Some('c'));
+        Ok(())
+    }
+
+    #[test]
+    fn what_there_is_stays_without_memory() -> Result {
+        let mut stock = Stock::new();
+        fill(&mut stock, 5, 5)?;
+        assert!(fill(&mut stock, 9, 0).is_err());
+        assert_eq!(stock.len(), 5);
+        assert!(fill(&mut stock, 5, 0).is_ok());
+        Ok(())
+    }
+}
