@@ -118,8 +118,8 @@ TEST_F(afterwards, each_place_was_met)
 {
 	static const char *const places[] = {
 		/* of the driver: files, requests, the page table, pages on their way */
-		"MinorDevice::open", "ioctl::run", "leaf::Reserve", "arrivals::Arrivals",
-		"stock::Stock",
+		"MinorDevice::open", "ioctl::run", "leaf::Reserve", "Stock::contents::Contents",
+		"Stock::fresh::SystemTarget",
 		/* of mm, called by the driver */
 		"__migrate_device_pages", "hmm_range_fault", "migrate_vma_collect",
 		/* of mm, for the CPU, which calls the driver */

@@ -217,8 +217,8 @@ TEST_F(afterwards, each_place_was_met)
 {
 	static const char *const places[] = {
 		/* of the driver: the request, its page table, pages on their way */
-		"ioctl::run", "leaf::Reserve", "leaf::Entry", "arrivals::Arrivals",
-		"stock::Stock",
+		"ioctl::run", "leaf::Reserve", "leaf::Entry", "Stock::contents::Contents",
+		"Stock::fresh::SystemTarget",
 		/* of mm, for what is missing */
 		"do_swap_page < handle_mm_fault < migrate_vma_collect",
 		"do_wp_page < handle_mm_fault < migrate_vma_collect",
