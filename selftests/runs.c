@@ -16,10 +16,9 @@ FIXTURE(runs)
 	char *mem;
 };
 
-/* Page i of the range is the next to be taken @step pages behind the last. */
 FIXTURE_VARIANT(runs)
 {
-	size_t step;
+	size_t step;	/* from a page to the one that is taken next, round and round */
 };
 
 FIXTURE_VARIANT_ADD(runs, in_order) { .step = 1 };

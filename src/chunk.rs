@@ -205,11 +205,10 @@ impl Chunk {
         let mut lent = 0;
 
         while lent < most {
-            let bytes = match pool.get(first + lent) {
-                Some(Held::Part(contents)) => Some(contents.bytes()),
-                Some(Held::OfWhole(contents, part)) => contents.bytes(part, most - lent),
-                None => None,
-            };
+            let bytes = pool.get(first + lent).and_then(|held| match held {
+                Held::Part(contents) => Some(contents.bytes()),
+                Held::OfWhole(contents, part) => contents.bytes(part, most - lent),
+            });
             let Some(bytes) = bytes else {
                 break;
             };

@@ -170,9 +170,6 @@ impl Stock<Contents> {
     /// [`ENOMEM`]; those that there are stay.
     #[inline]
     pub(crate) fn fill(&mut self, count: usize) -> Result {
-        if self.len() >= count {
-            return Ok(());
-        }
         self.fill_with(
             count,
             GFP_KERNEL_ACCOUNT,

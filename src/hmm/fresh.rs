@@ -103,9 +103,6 @@ impl Stock<SystemTarget> {
     /// [`ENOMEM`]; those that there are stay.
     #[inline]
     pub(super) fn fill(&mut self, count: usize, wait: bool) -> Result {
-        if self.len() >= count {
-            return Ok(());
-        }
         self.fill_with(
             count,
             if wait { GFP_KERNEL_ACCOUNT } else { GFP_NOWAIT },
@@ -124,9 +121,6 @@ impl Stock<SystemTarget> {
     ///
     /// [`ENOMEM`].
     pub(super) fn fill_huge(&mut self, wait: bool) -> Result {
-        if self.len() > 0 {
-            return Ok(());
-        }
         self.fill_with(
             1,
             GFP_NOWAIT,

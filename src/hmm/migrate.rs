@@ -253,9 +253,10 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
         self.pages.pages()
     }
 
-    /// Asks for a target for each page that can move, but for private memory, and each hole: `choose` gets the number of
-    /// small pages that it is as large as, 1 or [`BLOCK_PAGES`], and where it comes from, and returns
-    /// the page that shall take its place, filled and of the same size, or `None` to leave it.
+    /// Asks for a target for each page that can move, but for private memory, and each hole: `choose`
+    /// gets the number of small pages that it is as large as, 1 or [`BLOCK_PAGES`], and where it comes
+    /// from, and returns the page that shall take its place, filled and of the same size, or `None` to
+    /// leave it.
     ///
     /// [`BLOCK_PAGES`]: super::range::BLOCK_PAGES
     pub(crate) fn offer(
@@ -306,21 +307,21 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
         let (mut next, mut all) = (0, true);
 
         while let (Some(rest), Some(places)) = (src.get(next..), dst.get_mut(next..)) {
-            let Some(&first) = rest.first() else {
+            let Some(&entry) = rest.first() else {
                 break;
             };
+            let entry = MigratePfn::new(entry);
             // SAFETY: What mm has collected is in use for as long as `self` is borrowed.
-            let place = unsafe { place_on_device(MigratePfn::new(first), self.owner) };
-            let Some((pagemap, place)) = place.filter(|_| places.first() == Some(&0)) else {
+            let place = unsafe { place_on_device(entry, self.owner) };
+            let Some((pagemap, first)) = place.filter(|_| places.first() == Some(&0)) else {
                 (next, all) = (next + 1, false);
                 continue;
             };
-            let count = DeviceSources::count(pagemap, place, rest, places);
-            let size = MigratePfn::new(first).pages();
+            let count = DeviceSources::count(pagemap, first, rest, places);
             next += count;
             if let Some(places) = places.get_mut(..count) {
                 // SAFETY: They have just been counted; the pages stay in use while `self` is borrowed.
-                choose(unsafe { DeviceSources::new(pagemap, place, size, places) });
+                choose(unsafe { DeviceSources::new(pagemap, first, entry.pages(), places) });
             }
         }
         all

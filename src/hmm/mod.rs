@@ -24,10 +24,10 @@
 //!
 //! *Migrate*: [`MmapRead::migrate`] (collect, unmap) → [`Collected::offer`] (allocate, copy) →
 //! [`Collected::commit`] → drop, or the last two in one, [`Collected::finish`]. On the way home
-//! [`bring_home`] does all that follows the first. The page table of the device is not touched: it loses the entries through the notifier like everyone else's, and is
-//! filled again by the first protocol. Writing it from here is how a driver gets stale entries: a
-//! `MADV_DONTNEED`, which needs no more than the mmap lock for reading, may already have removed the
-//! page.
+//! [`bring_home`] does all that follows the first. The page table of the device is not touched: it
+//! loses the entries through the notifier like everyone else's, and is filled again by the first
+//! protocol. Writing it from here is how a driver gets stale entries: a `MADV_DONTNEED`, which needs no
+//! more than the mmap lock for reading, may already have removed the page.
 //!
 //! *Migrate to the device*: [`Active::collect`] → [`Batch::offer`] → [`Batch::finish`], the same, but
 //! the last step also fills the page table, with the pages where they are now, while they are still

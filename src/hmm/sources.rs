@@ -213,13 +213,8 @@ impl<'a, O: PagemapOps> DeviceSources<'a, O> {
                 _ => break,
             }
         }
-        for dst in self
-            .dst
-            .get_mut(..count)
-            .unwrap_or_default()
-            .iter_mut()
-            .rev()
-        {
+        let places = self.dst.get_mut(..count).unwrap_or_default();
+        for dst in places.iter_mut().rev() {
             let target = stock.pop().filter(|target| target.pages() == size);
             *dst = target.map_or(0, |target| target.into_target().into_raw());
         }

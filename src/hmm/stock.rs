@@ -59,15 +59,30 @@ impl<T> Stock<T> {
         Ok(())
     }
 
-    /// Allocates until there are `count` pages, of which there are too few as yet. `allocate` is asked for so many, writes them to an array
+    /// Allocates until there are `count` pages. `allocate` is asked for so many, writes them to an array
     /// and returns their number; `wrap` takes them over. The array for them is allocated with `flags`.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`]; those that there are stay.
+    #[inline]
+    pub(super) fn fill_with(
+        &mut self,
+        count: usize,
+        flags: Flags,
+        allocate: impl Fn(usize, *mut *mut bindings::page) -> usize,
+        wrap: impl Fn(NonNull<bindings::page>) -> T,
+    ) -> Result {
+        if self.len() >= count {
+            return Ok(());
+        }
+        self.fill_up(count, flags, allocate, wrap)
+    }
+
+    /// The same, if there are too few.
     // Apart, to spare callers what it needs when there are enough.
     #[inline(never)]
-    pub(super) fn fill_with(
+    fn fill_up(
         &mut self,
         count: usize,
         flags: Flags,
@@ -134,8 +149,9 @@ mod tests {
             |wanted, raw| {
                 let count = wanted.min(at_a_time);
                 for number in 0..count {
+                    let place = raw.wrapping_add(number);
                     // SAFETY: There is room for so many.
-                    unsafe { raw.add(number).write(NonNull::dangling().as_ptr()) };
+                    unsafe { place.write(NonNull::dangling().as_ptr()) };
                 }
                 count
             },

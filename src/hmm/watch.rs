@@ -195,8 +195,8 @@ impl Watch {
     }
 }
 
-/// Keeps a watch on a range until it [ends](Self::end) or is dropped; unless somebody else does already for the same notifier:
-/// that is rare, and to see no watch is as good as to see a change.
+/// Keeps a watch on a range until it [ends](Self::end) or is dropped; unless somebody else does already
+/// for the same notifier: that is rare, and to see no watch is as good as to see a change.
 ///
 /// # Invariants
 ///
