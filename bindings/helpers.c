@@ -324,7 +324,7 @@ unsigned long dmirror_shim_alloc_kernel_pages(unsigned long count,
 	return alloc_pages_bulk(GFP_KERNEL_ACCOUNT | __GFP_NOWARN, count, pages);
 }
 
-/* Of the same node as bulk, and only if it is at hand. Not compound: may be cut. */
+/* Of the same node as bulk, and only if it is at hand. */
 struct page *dmirror_shim_alloc_kernel_block(unsigned int order)
 {
 	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_NOMEMALLOC;
@@ -479,18 +479,32 @@ noinline void dmirror_shim_clear_page(struct page *page)
 	clear_highpage(page);
 }
 
-/* What the sources of a migration hold: zeroes where there is nothing. */
+/* What a source of a migration holds: zeroes where there is nothing. */
+static void copy_source(struct page *to, unsigned long src)
+{
+	struct page *from = migrate_pfn_to_page(src);
+
+	if (from)
+		copy_highpage(to, from);
+	else
+		dmirror_shim_clear_page(to);
+}
+
+/* To pages that may be anywhere. */
 void dmirror_shim_copy_sources(struct page **to, const unsigned long *src,
 			       unsigned long count)
 {
-	for (; count; count--, to++, src++) {
-		struct page *from = migrate_pfn_to_page(*src);
+	for (; count; count--)
+		copy_source(*to++, *src++);
+}
 
-		if (from)
-			copy_highpage(*to, from);
-		else
-			dmirror_shim_clear_page(*to);
-	}
+/* To pages whose frame numbers follow each other. */
+void dmirror_shim_copy_sources_to(struct page *to, const unsigned long *src,
+				  unsigned long count)
+{
+	BUILD_BUG_ON(!IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP));
+	for (; count; count--)
+		copy_source(to++, *src++);
 }
 
 /* Apart, to spare a single page what a loop needs. */

@@ -117,6 +117,10 @@ void dmirror_shim_copy_page(struct page *to, struct page *from);
 void dmirror_shim_clear_page(struct page *page);
 void dmirror_shim_copy_sources(struct page **to, const unsigned long *src,
 			       unsigned long count);
+void dmirror_shim_copy_sources_to(struct page *to, const unsigned long *src,
+				  unsigned long count);
+void dmirror_shim_copy_to_target(struct page *to, struct page *from,
+				 unsigned long count);
 void dmirror_shim_copy_pages(struct page *to, struct page *from,
 			     unsigned long count);
 void dmirror_shim_clear_pages(struct page *page, unsigned long count);

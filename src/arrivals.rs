@@ -35,9 +35,9 @@ pub(crate) struct Arrivals<'m> {
     huge_pages: &'m HugePages,
     /// Kernel pages for the contents of private pages.
     stock: Stock<Contents>,
-    /// Those for a huge page, in one piece.
+    /// Those for a block, in one piece.
     block: Option<BlockContents>,
-    /// For a huge page.
+    /// For a huge page, or as many small ones.
     spare: Option<Spare<'m>>,
 }
 
@@ -84,8 +84,7 @@ impl<'m> Arrivals<'m> {
             self.block = BlockContents::new();
         }
         match self.block {
-            // It may have to be cut, when nothing can be allocated.
-            Some(_) => self.stock.reserve(BLOCK_PAGES, GFP_KERNEL_ACCOUNT),
+            Some(_) => Ok(()),
             None => self.stock.fill(range.pages()),
         }
     }
@@ -103,12 +102,17 @@ impl<'m> Arrivals<'m> {
                 batch.offer(|_, source| self.huge_target(&source));
             }
             DeviceMemory::Private(memory) => {
-                let mut full = false;
+                let (mut open, mut full) = (None, false);
 
-                batch.offer_small(|sources| {
+                batch.offer_small(|mut sources| {
                     // A block that has small pages is not a huge one.
-                    self.spare = None;
-                    full = full || !self.offer_small(memory, sources);
+                    if let Some(spare) = self.spare.take() {
+                        open = self.block.take().and_then(|block| spare.open(block));
+                    }
+                    match &mut open {
+                        Some(block) => block.offer(&mut sources),
+                        None => full = full || !self.offer_small(memory, sources),
+                    }
                 });
             }
             DeviceMemory::Coherent(memory, _) => batch.offer(|_, source| match source {
@@ -121,7 +125,7 @@ impl<'m> Arrivals<'m> {
 
     /// Offers small pages of private memory. Returns false if it is full.
     fn offer_small(&mut self, memory: &PrivateMemory, mut sources: SmallSources<'_>) -> bool {
-        while let most @ 1.. = self.ready(sources.len()) {
+        while let most @ 1.. = self.stock.len().min(sources.len()) {
             let Some(vacant) = memory.take(most) else {
                 return false;
             };
@@ -134,16 +138,6 @@ impl<'m> Arrivals<'m> {
             sources.offer(targets);
         }
         true
-    }
-
-    /// How many kernel pages there are, up to `most`, for the contents of small pages.
-    fn ready(&mut self, most: usize) -> usize {
-        if self.stock.len() == 0 && most > 0 {
-            for page in self.block.take().into_iter().flat_map(BlockContents::cut) {
-                self.stock.put(page);
-            }
-        }
-        self.stock.len().min(most)
     }
 
     /// A huge page of the device with the contents of `source`.

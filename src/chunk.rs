@@ -3,10 +3,9 @@
 //! A chunk of a device's private memory.
 //!
 //! Device-private pages have no memory of their own that a test could use: the bytes are kept in
-//! ordinary kernel pages, one for each device page in use, found by the place of the device page. A
-//! huge page has as many of them as it would have small ones, so that mm may cut it into these: in one
-//! piece, which is cut when the first small page comes back, or where no such memory was at hand, one
-//! by one.
+//! ordinary kernel pages, found by the place of the device page: one for each page in use, or, for a huge
+//! page and for as many small ones that came together, one piece for their whole block. mm may cut a huge
+//! page into small ones: nothing changes then. The piece is freed when no page of its block is in use.
 //!
 //! # Lock order
 //!
@@ -21,18 +20,19 @@ use crate::{
             Contents, //
         },
         frame::DeviceIndex,
-        free::FreePage,
+        free::{
+            FreePage,
+            FreePages, //
+        },
         fresh::SystemTarget,
         outcome::Outcome,
         pagemap::PagemapOps,
-        range::BLOCK_PAGES,
         stock::Stock, //
     },
     pool::{
         From,
         Held,
-        Pool,
-        Whole, //
+        Pool, //
     },
     statistics::Statistics, //
 };
@@ -95,7 +95,7 @@ impl Room {
 
     /// The chunk `number` has `pages` now. Call with its lock held.
     #[cold]
-    fn tell(&self, number: usize, pages: &mut Pool<BlockContents>) {
+    fn tell(&self, number: usize, pages: &mut Pages) {
         let (rest, whole) = pages.news();
 
         for (from, has) in [(From::Rest, rest), (From::Any, whole)] {
@@ -113,20 +113,15 @@ impl Room {
     }
 }
 
-impl Whole for BlockContents {
-    type Part = Contents;
-
-    fn cut(self) -> impl Iterator<Item = Contents> {
-        Self::cut(self)
-    }
-}
+/// The pages of a chunk and their contents.
+type Pages = Pool<Contents, BlockContents>;
 
 /// A range of the device's memory: its free pages, and the contents of the others.
 #[pin_data]
 pub(crate) struct Chunk {
     number: usize,
     #[pin]
-    pages: SpinLock<Pool<BlockContents>>,
+    pages: SpinLock<Pages>,
     room: Arc<Room>,
     statistics: Arc<Statistics>,
 }
@@ -158,7 +153,7 @@ impl Chunk {
     /// Has `change` take pages, or put some back, and tells if others may look here for them. Must not
     /// sleep, nor free what it takes out.
     #[inline]
-    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Pool<BlockContents>) -> R) -> R {
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Pages) -> R) -> R {
         let mut pages = self.pages.lock();
         let result = change(&mut pages);
 
@@ -173,9 +168,22 @@ impl Chunk {
         self.pages.lock().free_pages()
     }
 
-    /// Gives `contents` to all pages of `block`, a whole one that was taken.
-    pub(crate) fn fill_whole(&self, block: &FreePage, contents: BlockContents) {
-        self.pages.lock().fill_whole(block.offset(), contents);
+    /// Gives `contents` to the pages of the block that begins with the page `first`, after it was set aside:
+    /// to all but the `unused` ones, which are free again. Must not be called with a lock held.
+    pub(crate) fn fill_block(
+        &self,
+        first: usize,
+        contents: BlockContents,
+        unused: Option<FreePages>,
+    ) {
+        let contents = self.change(|pages| {
+            // The block has none yet, and so gives none back.
+            let nothing = unused.and_then(|unused| pages.put_all(unused));
+
+            pages.fill_block(first, contents).or(nothing)
+        });
+        // Nothing is freed under the lock.
+        drop(contents);
     }
 
     /// Gives contents to the pages with these numbers, which were taken: from the end of `stock`, which
@@ -205,9 +213,10 @@ impl Chunk {
         let mut lent = 0;
 
         while lent < most {
-            let bytes = pool.get(first + lent).and_then(|held| match held {
-                Held::Part(contents) => Some(contents.bytes()),
-                Held::OfWhole(contents, part) => contents.bytes(part, most - lent),
+            let held = pool.get(first + lent, most - lent);
+            let bytes = held.and_then(|held| match held {
+                Held::Own(contents) => Some(contents.bytes()),
+                Held::Parts(contents, part, count) => contents.bytes(part, count),
             });
             let Some(bytes) = bytes else {
                 break;
@@ -243,19 +252,16 @@ impl Chunk {
     // Apart, to spare small pages what it needs.
     #[inline(never)]
     fn free_large(&self, page: FreePage) {
-        if page.pages() == BLOCK_PAGES {
-            let whole = self.pages.lock().clear_whole(page.offset());
-            if let Some(contents) = whole {
-                self.change(|pages| pages.put(page));
-                drop(contents);
-                return;
-            }
-        }
         for number in page.offset()..page.offset() + page.pages() {
-            let contents = self.pages.lock().clear(number);
-            drop(contents);
+            let own = self.pages.lock().clear(number);
+            if own.is_none() {
+                // Nor have the others: they were a huge page together.
+                break;
+            }
+            drop(own);
         }
-        self.change(|pages| pages.put(page));
+        let whole = self.change(|pages| pages.put(page));
+        drop(whole);
     }
 }
 
@@ -265,9 +271,8 @@ impl PagemapOps for Chunk {
             return self.free_large(page);
         }
         let contents = self.change(|pages| {
-            let contents = pages.clear(page.offset());
-            pages.put(page);
-            contents
+            let own = pages.clear(page.offset());
+            (own, pages.put(page))
         });
         // Nothing is freed under the lock.
         drop(contents);

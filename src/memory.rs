@@ -36,6 +36,7 @@ use crate::{
             DeviceOwner,
             Pagemap, //
         },
+        sources::SmallSources,
         stock::Stock, //
     },
     pool::{
@@ -301,15 +302,12 @@ impl Vacant<'_> {
 
 impl Drop for Vacant<'_> {
     fn drop(&mut self) {
-        let Some(first) = self.pages.take_page() else {
-            return;
-        };
-        self.chunk.ops().change(|pool| {
-            pool.put(first);
-            while let Some(page) = self.pages.take_page() {
-                pool.put(page);
-            }
-        });
+        let pages = self.pages.take_all();
+        if pages.len() > 0 {
+            let contents = self.chunk.ops().change(|pool| pool.put_all(pages));
+            // Nothing is freed under the lock.
+            drop(contents);
+        }
     }
 }
 
@@ -319,12 +317,12 @@ pub(crate) struct Spare<'m> {
     page: Option<FreePage>,
 }
 
-impl Spare<'_> {
+impl<'m> Spare<'m> {
     /// Makes a huge page with `contents` of it. Never waits.
     pub(crate) fn store_whole(mut self, contents: BlockContents) -> Option<LockedPage> {
         let page = self.page.take()?;
 
-        self.chunk.ops().fill_whole(&page, contents);
+        self.chunk.ops().fill_block(page.offset(), contents, None);
         self.chunk.lock_page(page).ok()
     }
 
@@ -339,12 +337,66 @@ impl Spare<'_> {
         self.chunk.ops().fill(first..first + page.pages(), stock);
         self.chunk.lock_page(page).ok()
     }
+
+    /// Makes small pages of it, which share `contents`.
+    pub(crate) fn open(mut self, contents: BlockContents) -> Option<OpenBlock<'m>> {
+        let page = self.page.take()?;
+
+        Some(OpenBlock {
+            chunk: self.chunk,
+            first: page.offset(),
+            pages: page.into_small(),
+            contents: Some(contents),
+        })
+    }
 }
 
 impl Drop for Spare<'_> {
     fn drop(&mut self) {
         if let Some(page) = self.page.take() {
-            self.chunk.ops().change(|pages| pages.put(page));
+            let contents = self.chunk.ops().change(|pages| pages.put(page));
+            // There is none: nothing was ever stored.
+            drop(contents);
+        }
+    }
+}
+
+/// A block that is given away in small pages, with memory for what all of them hold, in one piece. When it
+/// is dropped, the pages that are left are free again; until then, nobody may look at the others.
+///
+/// # Invariants
+///
+/// `pages` are the last pages of the block of `chunk` that begins with the page `first`. `contents` is there
+/// until it is dropped.
+pub(crate) struct OpenBlock<'m> {
+    chunk: &'m Pagemap<Chunk>,
+    first: usize,
+    pages: FreePages,
+    contents: Option<BlockContents>,
+}
+
+impl OpenBlock<'_> {
+    /// Offers `sources` pages with the same contents, as long as there are any. Never waits.
+    pub(crate) fn offer(&mut self, sources: &mut SmallSources<'_>) {
+        let pages = self.pages.take_pages(sources.len());
+        if let Some(contents) = &mut self.contents {
+            let parts = pages.offsets();
+            contents.copy_all(parts.start - self.first..parts.end - self.first, sources);
+        }
+        if let Ok(targets) = self.chunk.lock_pages(pages) {
+            sources.offer(targets);
+        }
+    }
+}
+
+impl Drop for OpenBlock<'_> {
+    fn drop(&mut self) {
+        if let Some(contents) = self.contents.take() {
+            let unused = self.pages.take_all();
+
+            self.chunk
+                .ops()
+                .fill_block(self.first, contents, Some(unused));
         }
     }
 }

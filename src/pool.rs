@@ -19,22 +19,13 @@ use kernel::{
     prelude::*, //
 };
 
-/// What all pages of a block hold, in one piece.
-pub(crate) trait Whole {
-    /// What one page holds.
-    type Part;
-
-    /// Cuts it: a part for each page. Must not sleep.
-    fn cut(self) -> impl Iterator<Item = Self::Part>;
-}
-
-/// What a page holds.
+/// What a page holds, or several that follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Held<'p, W: Whole> {
+pub(crate) enum Held<'p, P, W> {
     /// This, of its own.
-    Part(&'p W::Part),
-    /// The part with this number.
-    OfWhole(&'p W, usize),
+    Own(&'p P),
+    /// The parts of this with these numbers, one each.
+    Parts(&'p W, usize, usize),
 }
 
 /// From where a small page may be taken.
@@ -46,28 +37,38 @@ pub(crate) enum From {
     Any,
 }
 
-/// The pages of a chunk: their blocks, and for each page in use its contents, of its own or as a part
-/// of a `W`.
+/// The pages of a chunk: their blocks, and for each page in use its contents, a `P` of its own or a part
+/// of the `W` of its block.
 ///
 /// # Invariants
 ///
-/// * `blocks` has room for all blocks of the chunk, `wholes` a place for each block, and `contents`
+/// * `blocks` has room for all blocks of the chunk, `shared` an entry for each block, and `contents`
 ///   one for each page.
-/// * The pages of a block that has something in `wholes` have nothing in `contents`.
+/// * What is free has nothing in `contents`; a block that is whole, nothing in `shared`.
 /// * Those blocks are in `whole` that are whole; those in `rests` that are not, but have free pages.
 /// * `free` is how many pages are free.
 /// * `news` is set if `whole` or `rests` has changed since others were told.
-pub(crate) struct Pool<W: Whole> {
+pub(crate) struct Pool<P, W> {
     blocks: KVVec<FreeBlock>,
     whole: Blocks,
     rests: Blocks,
     free: usize,
     news: bool,
-    contents: KVVec<Option<W::Part>>,
-    wholes: KVVec<Option<W>>,
+    contents: KVVec<Option<P>>,
+    shared: KVVec<Shared<W>>,
 }
 
-impl<W: Whole> Pool<W> {
+/// What pages of a block share.
+///
+/// # Invariants
+///
+/// `others` is how many pages of the block have contents of their own.
+struct Shared<W> {
+    whole: Option<W>,
+    others: u32,
+}
+
+impl<P, W> Pool<P, W> {
     /// A pool for a chunk of `pages` pages, none of which are there yet. May sleep.
     ///
     /// # Errors
@@ -82,8 +83,12 @@ impl<W: Whole> Pool<W> {
             rests: Blocks::new(blocks)?,
             free: 0,
             news: false,
-            contents: nothing(pages)?,
-            wholes: nothing(blocks)?,
+            contents: filled(pages, || None)?,
+            // INVARIANT: No page has any contents.
+            shared: filled(blocks, || Shared {
+                whole: None,
+                others: 0,
+            })?,
         })
     }
 
@@ -134,63 +139,90 @@ impl<W: Whole> Pool<W> {
         self.change(index, FreeBlock::take_whole)?
     }
 
-    /// Gives `contents` to the page with this number, which has none. Does not sleep.
-    pub(crate) fn fill(&mut self, number: usize, contents: W::Part) {
-        if let Some(slot) = self.contents.get_mut(number) {
+    /// Gives `contents` to the page with this number, which is in use and has none. Does not sleep.
+    pub(crate) fn fill(&mut self, number: usize, contents: P) {
+        let block = self.shared.get_mut(number / BLOCK_PAGES);
+
+        if let (Some(slot), Some(block)) = (self.contents.get_mut(number), block) {
+            // INVARIANT: It is one more. OVERFLOW: There is but one for each page.
+            block.others += 1;
             *slot = Some(contents);
         }
     }
 
-    /// Gives `contents` to all pages of the block that begins with this number, which have none. Does
-    /// not sleep.
-    pub(crate) fn fill_whole(&mut self, number: usize, contents: W) {
-        if let Some(slot) = self.wholes.get_mut(number / BLOCK_PAGES) {
-            // INVARIANT: So says the caller.
-            *slot = Some(contents);
+    /// Gives `contents` to those pages of the block that begins with this number that are in use and have
+    /// none. Returns it if no page is in use. Does not sleep.
+    pub(crate) fn fill_block(&mut self, number: usize, contents: W) -> Option<W> {
+        let index = number / BLOCK_PAGES;
+        let (Some(block), Some(shared)) = (self.blocks.get(index), self.shared.get_mut(index))
+        else {
+            return Some(contents);
+        };
+
+        if block.is_whole() {
+            return Some(contents);
         }
+        shared.whole.replace(contents)
     }
 
-    /// What the page with this number holds; `None` if it is not in use.
-    pub(crate) fn get(&self, number: usize) -> Option<Held<'_, W>> {
-        if let Some(part) = self.contents.get(number)? {
-            return Some(Held::Part(part));
+    /// What the page with this number holds, and those after it that hold parts of the same, at most `most`
+    /// in all. `None` if it is not in use.
+    #[inline]
+    pub(crate) fn get(&self, number: usize, most: usize) -> Option<Held<'_, P, W>> {
+        let slots = self.contents.get(number..)?;
+        if let Some(own) = slots.first()? {
+            return Some(Held::Own(own));
         }
-        let whole = self.wholes.get(number / BLOCK_PAGES)?.as_ref()?;
+        let (index, part) = (number / BLOCK_PAGES, number % BLOCK_PAGES);
+        let Shared { whole, others } = self.shared.get(index)?;
+        let used = self.blocks.get(index)?.used_from(part, most);
+        let parts = slots.iter().take(used).take_while(|slot| slot.is_none());
+        let count = match others {
+            0 => used,
+            _ => parts.count(),
+        };
 
-        Some(Held::OfWhole(whole, number % BLOCK_PAGES))
+        (count > 0).then_some(Held::Parts(whole.as_ref()?, part, count))
     }
 
-    /// Takes away what the page with this number holds. What its block holds in one piece is cut: that
-    /// has become of the huge page. Does not sleep.
-    pub(crate) fn clear(&mut self, number: usize) -> Option<W::Part> {
-        if self.contents.get(number)?.is_none() {
-            self.cut(number / BLOCK_PAGES);
-        }
-        self.contents.get_mut(number)?.take()
+    /// Takes away what the page with this number holds of its own. Does not sleep.
+    #[inline]
+    pub(crate) fn clear(&mut self, number: usize) -> Option<P> {
+        let own = self.contents.get_mut(number)?.take()?;
+
+        // INVARIANT: It is one less; this was one.
+        self.shared.get_mut(number / BLOCK_PAGES)?.others -= 1;
+        Some(own)
     }
 
-    /// Cuts what the pages of the block `index` hold, if it is in one piece.
-    #[cold]
-    fn cut(&mut self, index: usize) {
-        let whole = self.wholes.get_mut(index).and_then(Option::take);
-        let slots = self.contents.iter_mut().skip(index * BLOCK_PAGES);
-
-        for (slot, part) in slots.zip(whole.into_iter().flat_map(W::cut)) {
-            *slot = Some(part);
-        }
-    }
-
-    /// Takes away what the block that begins with this number holds in one piece, if it does so. Does
-    /// not sleep.
-    pub(crate) fn clear_whole(&mut self, number: usize) -> Option<W> {
-        self.wholes.get_mut(number / BLOCK_PAGES)?.take()
-    }
-
-    /// Takes `page` back, which may be a part of what was taken. It must have no contents any more.
-    /// Does not sleep.
-    pub(crate) fn put(&mut self, page: FreePage) {
+    /// Takes `page` back, which may be a part of what was taken. It must have no contents of its own any
+    /// more. Does not sleep.
+    ///
+    /// Returns what the pages of its block held parts of, if none of them is in use any more.
+    #[inline(always)]
+    #[must_use = "is freed when the lock is not held"]
+    pub(crate) fn put(&mut self, page: FreePage) -> Option<W> {
+        let index = page.offset() / BLOCK_PAGES;
         // A page of another pool is not put anywhere.
-        self.change(page.offset() / BLOCK_PAGES, |block| block.put(page).is_ok());
+        let is_whole = self.change(index, |block| block.put(page).is_ok() && block.is_whole())?;
+
+        if is_whole {
+            // INVARIANT: Nothing stays.
+            return self.shared.get_mut(index)?.whole.take();
+        }
+        None
+    }
+
+    /// The same for several pages that follow each other.
+    #[must_use = "is freed when the lock is not held"]
+    pub(crate) fn put_all(&mut self, mut pages: FreePages) -> Option<W> {
+        let mut whole = None;
+
+        while let Some(page) = pages.take_page() {
+            // They are of one block, which becomes whole but once.
+            whole = self.put(page).or(whole);
+        }
+        whole
     }
 
     /// Has `change` take pages out of the block `index`, or put some back, and accounts for it.
@@ -288,36 +320,25 @@ impl Blocks {
     }
 }
 
-/// `count` empty places. May sleep.
-fn nothing<T>(count: usize) -> Result<KVVec<Option<T>>> {
-    let mut places = KVVec::with_capacity(count, GFP_KERNEL)?;
+/// `count` entries, each as `make` makes it. May sleep.
+fn filled<T>(count: usize, make: impl Fn() -> T) -> Result<KVVec<T>> {
+    let mut entries = KVVec::with_capacity(count, GFP_KERNEL)?;
 
     for _ in 0..count {
-        places.push(None, GFP_KERNEL)?;
+        entries.push(make(), GFP_KERNEL)?;
     }
-    Ok(places)
+    Ok(entries)
 }
 
 #[kunit_tests(dmirror_pool)]
 mod tests {
     use super::*;
 
-    /// The pages of a block hold one letter after the other, from this one on.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    struct Letters(char);
-
-    impl Whole for Letters {
-        type Part = char;
-
-        fn cut(self) -> impl Iterator<Item = char> {
-            let first = self.0 as u32;
-
-            (0..BLOCK_PAGES as u32).map(move |part| char::from_u32(first + part).unwrap_or(self.0))
-        }
-    }
+    /// Each page holds a letter, or a part of a word.
+    type Letters = Pool<char, &'static str>;
 
     /// A pool with this many blocks, the last of which has only `last` pages.
-    fn pool(blocks: u32, last: usize) -> Result<Pool<Letters>> {
+    fn pool(blocks: u32, last: usize) -> Result<Letters> {
         let mut pool = Pool::new(blocks as usize * BLOCK_PAGES)?;
         for number in 0..blocks {
             let pages = if number + 1 < blocks {
@@ -330,30 +351,30 @@ mod tests {
         Ok(pool)
     }
 
-    fn take(pool: &mut Pool<Letters>, from: From) -> Option<FreePage> {
+    fn take(pool: &mut Letters, from: From) -> Option<FreePage> {
         pool.take(from, 1)?.take_page()
     }
 
-    fn put(pool: &mut Pool<Letters>, page: FreePage) {
+    fn put(pool: &mut Letters, page: FreePage) -> Option<&'static str> {
         for number in page.offset()..page.offset() + page.pages() {
             pool.clear(number);
         }
-        pool.put(page);
+        pool.put(page)
     }
 
     #[test]
     fn page_has_its_contents_until_it_is_cleared() -> Result {
         let mut pool = pool(1, 2)?;
-        assert_eq!(pool.get(0), None);
+        assert_eq!(pool.get(0, 1), None);
         let page = take(&mut pool, From::Any).ok_or(ENOSPC)?;
-        assert_eq!(pool.get(page.offset()), None);
+        assert_eq!(pool.get(page.offset(), 1), None);
         pool.fill(page.offset(), 'a');
-        assert_eq!(pool.get(page.offset()), Some(Held::Part(&'a')));
+        assert_eq!(pool.get(page.offset(), 4), Some(Held::Own(&'a')));
         assert_eq!(pool.free_pages(), 1);
 
         assert_eq!(pool.clear(page.offset()), Some('a'));
-        assert_eq!(pool.get(page.offset()), None);
-        pool.put(page);
+        assert_eq!(pool.get(page.offset(), 1), None);
+        assert_eq!(pool.put(page), None);
         assert_eq!(pool.free_pages(), 2);
         Ok(())
     }
@@ -367,9 +388,7 @@ mod tests {
         assert!(pool.take(From::Rest, 1).is_none());
         let mut pages = pool.take(From::Any, 2).ok_or(ENOSPC)?;
         assert_eq!(pool.free_pages(), BLOCK_PAGES - 2);
-        while let Some(page) = pages.take_page() {
-            pool.put(page);
-        }
+        assert_eq!(pool.put_all(pages.take_all()), None);
         assert!(pool.take_whole().is_some());
         assert!(pool.take(From::Any, 1).is_none());
         Ok(())
@@ -454,34 +473,67 @@ mod tests {
     }
 
     #[test]
-    fn contents_in_one_piece_are_cut_by_the_first_small_page() -> Result {
+    fn pages_of_a_block_share_what_it_holds() -> Result {
         let mut pool = pool(2, BLOCK_PAGES)?;
         pool.take_whole();
         let huge = pool.take_whole().ok_or(ENOSPC)?;
         let number = huge.offset();
-        pool.fill_whole(number, Letters('a'));
-        assert_eq!(pool.get(number + 1), Some(Held::OfWhole(&Letters('a'), 1)));
-        assert_eq!(pool.get(number - 1), None);
+        assert_eq!(pool.fill_block(number, "word"), None);
+        assert_eq!(pool.get(number + 1, 1), Some(Held::Parts(&"word", 1, 1)));
+        assert_eq!(pool.get(number + 60, 9), Some(Held::Parts(&"word", 60, 4)));
+        assert_eq!(pool.get(number - 1, 1), None);
 
-        assert_eq!(pool.clear(number + 2), Some('c'));
-        assert_eq!(pool.get(number + 2), None);
-        assert_eq!(pool.get(number), Some(Held::Part(&'a')));
-        assert_eq!(pool.get(number + 3), Some(Held::Part(&'d')));
-        assert_eq!(pool.get(number - 1), None);
-        assert_eq!(pool.clear_whole(number), None);
+        // mm has cut it. What comes back holds nothing; the others, what they held.
+        let mut pages = huge.into_small();
+        let mut rest = pages.take_pages(3);
+        assert_eq!(pool.put_all(pages), None);
+        assert_eq!(pool.get(number, 9), Some(Held::Parts(&"word", 0, 3)));
+        assert_eq!(pool.get(number + 3, 1), None);
+        for last in [None, None, Some("word")] {
+            assert_eq!(pool.put(rest.take_page().ok_or(ENOSPC)?), last);
+        }
+        assert_eq!(pool.get(number, 1), None);
         Ok(())
     }
 
     #[test]
-    fn contents_in_one_piece_go_with_the_huge_page() -> Result {
+    fn page_of_its_own_contents_lies_among_those_that_share() -> Result {
+        let mut pool = pool(1, BLOCK_PAGES)?;
+        let mut pages = pool.take_whole().ok_or(ENOSPC)?.into_small();
+        let first = pages.take_pages(2);
+        let shared = pages.take_pages(5);
+        assert_eq!(pool.put_all(pages).or(pool.put_all(first)), None);
+        assert_eq!(pool.fill_block(0, "word"), None);
+
+        let own = take(&mut pool, From::Rest).ok_or(ENOSPC)?;
+        pool.fill(own.offset(), 'a');
+        assert_eq!((own.offset(), pool.get(0, 9)), (0, Some(Held::Own(&'a'))));
+        assert_eq!(pool.get(1, 9), None);
+        let next = take(&mut pool, From::Rest).ok_or(ENOSPC)?;
+        pool.fill(next.offset(), 'b');
+        assert_eq!(pool.get(1, 9), Some(Held::Own(&'b')));
+        assert_eq!(pool.get(2, 9), Some(Held::Parts(&"word", 2, 5)));
+
+        assert_eq!(pool.put_all(shared), None);
+        assert_eq!(pool.get(2, 1), None);
+        assert_eq!(
+            (put(&mut pool, next), put(&mut pool, own)),
+            (None, Some("word"))
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn block_of_free_pages_takes_nothing() -> Result {
         let mut pool = pool(1, BLOCK_PAGES)?;
         let huge = pool.take_whole().ok_or(ENOSPC)?;
-        pool.fill_whole(huge.offset(), Letters('a'));
-        assert_eq!(pool.clear_whole(huge.offset()), Some(Letters('a')));
-        assert_eq!(pool.get(huge.offset()), None);
-        assert_eq!(pool.clear(huge.offset()), None);
-        pool.put(huge);
+        assert_eq!(pool.fill_block(0, "word"), None);
+        assert_eq!(pool.put(huge), Some("word"));
         assert_eq!(pool.free_pages(), BLOCK_PAGES);
+
+        assert_eq!(pool.fill_block(0, "word"), Some("word"));
+        assert_eq!(pool.fill_block(BLOCK_PAGES, "word"), Some("word"));
+        assert_eq!(pool.get(0, 1), None);
         Ok(())
     }
 
@@ -503,9 +555,9 @@ mod tests {
         let mut there = pool(2, BLOCK_PAGES)?;
         there.take_whole();
         let page = there.take_whole().ok_or(ENOSPC)?;
-        here.put(page);
+        assert_eq!(here.put(page), None);
         assert_eq!(here.free_pages(), BLOCK_PAGES);
-        assert_eq!(here.get(2 * BLOCK_PAGES), None);
+        assert_eq!(here.get(2 * BLOCK_PAGES, 1), None);
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ use super::{
 use crate::bindings as shims;
 use core::{
     marker::PhantomData,
+    ops::Range,
     ptr::NonNull, //
 };
 use kernel::{
@@ -182,13 +183,12 @@ impl Stock<Contents> {
     }
 }
 
-/// Kernel memory for the bytes of a huge page of a device, in one piece: that is allocated, and freed,
-/// much faster than in small pages. It can be cut into these.
+/// Kernel memory for the bytes of a huge page of a device, or of as many small ones, in one piece: that is
+/// allocated, and freed, much faster than in small pages.
 ///
 /// # Invariants
 ///
-/// The [`BLOCK_PAGES`] pages from this one on are valid kernel memory, one allocation that is not
-/// compound, and ours alone.
+/// The [`BLOCK_PAGES`] pages from this one on are valid kernel memory, one allocation, and ours alone.
 pub(crate) struct BlockContents(NonNull<bindings::page>);
 
 // SAFETY: Pages may be used and freed by any thread.
@@ -221,6 +221,21 @@ impl BlockContents {
         unsafe { shims::dmirror_shim_copy_pages(self.0.as_ptr(), from.as_ptr(), count) };
     }
 
+    /// Fills the parts with these numbers with what the first of `sources` hold, one each: with zeroes for a
+    /// hole.
+    pub(crate) fn copy_all(&mut self, parts: Range<usize>, sources: &SmallSources<'_>) {
+        if parts.end > BLOCK_PAGES {
+            return;
+        }
+        let entries = sources.entries();
+        let count = parts.len().min(entries.len());
+        // SAFETY: By the type invariant there are so many pages.
+        let first = unsafe { self.0.add(parts.start) };
+        // SAFETY: There are so many of both, ours one behind the other. By the type invariants all are in the
+        // direct map, and nobody else accesses ours, which are borrowed exclusively.
+        unsafe { shims::dmirror_shim_copy_sources_to(first.as_ptr(), entries.as_ptr(), count) };
+    }
+
     /// What is in the small pages from the number `part` on, below [`BLOCK_PAGES`]: in `pages` of them,
     /// at least one, if there are so many.
     pub(crate) fn bytes(&self, part: usize, pages: usize) -> Option<Bytes<'_>> {
@@ -234,56 +249,11 @@ impl BlockContents {
             _contents: PhantomData,
         })
     }
-
-    /// Cuts it into small pages, which keep their bytes. Does not sleep or allocate.
-    ///
-    /// C: `split_page()`.
-    pub(crate) fn cut(self) -> Pieces {
-        let first = core::mem::ManuallyDrop::new(self).0;
-        // SAFETY: By the type invariant it is one allocation, not compound, and ours alone.
-        unsafe { bindings::split_page(first.as_ptr(), BLOCK_ORDER) };
-        // INVARIANT: They are small pages of their own now, and all still here.
-        Pieces { first, taken: 0 }
-    }
 }
 
 impl Drop for BlockContents {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the pages are ours; nothing uses them afterwards.
         unsafe { bindings::__free_pages(self.0.as_ptr(), BLOCK_ORDER) };
-    }
-}
-
-/// The small pages that a [`BlockContents`] has been cut into.
-///
-/// # Invariants
-///
-/// Of the [`BLOCK_PAGES`] pages from `first` on, those with the number `taken` and above are valid
-/// kernel memory, small pages of their own, and ours alone.
-pub(crate) struct Pieces {
-    first: NonNull<bindings::page>,
-    taken: usize,
-}
-
-impl Iterator for Pieces {
-    type Item = Contents;
-
-    fn next(&mut self) -> Option<Contents> {
-        if self.taken >= BLOCK_PAGES {
-            return None;
-        }
-        // SAFETY: By the type invariant there is such a page.
-        let page = unsafe { self.first.add(self.taken) };
-        // INVARIANT: It is not ours any more.
-        self.taken += 1;
-        // INVARIANT: By the type invariant, and it was still here.
-        Some(Contents(page))
-    }
-}
-
-impl Drop for Pieces {
-    fn drop(&mut self) {
-        // Those that nobody has taken.
-        self.for_each(drop);
     }
 }

@@ -60,6 +60,16 @@ impl FreePage {
     pub(crate) fn pages(&self) -> usize {
         1 << self.order
     }
+
+    /// The same pages as small ones.
+    pub(crate) fn into_small(self) -> FreePages {
+        // INVARIANT: By the type invariant. A page is as large as a block at most, and lies in one.
+        FreePages {
+            pagemap: self.pagemap,
+            first: self.offset,
+            count: 1 << self.order,
+        }
+    }
 }
 
 /// Small pages of the device that nobody uses and that follow each other. What is left of them must be put
@@ -67,7 +77,8 @@ impl FreePage {
 ///
 /// # Invariants
 ///
-/// The `count` pages from the number `first` of the pagemap `pagemap` are in nobody else's hands.
+/// The `count` pages from the number `first` of the pagemap `pagemap` are in nobody else's hands. They lie
+/// in one block.
 #[must_use = "pages that are not put back are lost"]
 pub(crate) struct FreePages {
     pagemap: u32,
@@ -95,10 +106,22 @@ impl FreePages {
 
     /// Takes out all.
     pub(crate) fn take_all(&mut self) -> Self {
-        // INVARIANT: Those that were in it are in the other now.
+        self.take_pages(self.len())
+    }
+
+    /// Takes out the first ones: `most`, if there are so many.
+    pub(crate) fn take_pages(&mut self, most: usize) -> Self {
+        let first = self.first;
+        // CAST: There are no more than `u32` can count.
+        let count = most.min(self.len()) as u32;
+
+        // INVARIANT: Those that are in the other now are not in it any more.
+        self.first += count;
+        self.count -= count;
         Self {
-            count: core::mem::take(&mut self.count),
-            ..*self
+            pagemap: self.pagemap,
+            first,
+            count,
         }
     }
 
@@ -163,6 +186,16 @@ impl FreeBlock {
     /// Whether all pages of the block are free, and so can become a huge one.
     pub(crate) fn is_whole(&self) -> bool {
         self.count == BLOCK_PAGES
+    }
+
+    /// How many pages from the number `part` of the block on, at most `most` and 64, are not free, one behind
+    /// the other.
+    #[inline]
+    pub(crate) fn used_from(&self, part: usize, most: usize) -> usize {
+        let (word, bit) = (part / WORD, part % WORD);
+        let free = self.free.get(word).map_or(u64::MAX, |bits| bits >> bit);
+
+        (free.trailing_zeros() as usize).min(WORD - bit).min(most)
     }
 
     /// Takes out the first free pages that follow each other, up to `most`, at least one, and 64.
@@ -316,6 +349,33 @@ mod tests {
         assert_eq!((rest.len(), rest.offsets()), (4, first + 1..first + 5));
         assert_eq!(rest.pagemap(), u32::MAX);
         assert_eq!(pages.len(), 0);
+        assert!(pages.take_page().is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn used_pages_are_counted_to_the_end_of_a_word() -> Result {
+        let mut block = FreeBlock::of_nothing(0, BLOCK_PAGES);
+        assert_eq!(block.used_from(0, 9), 0);
+        let huge = block.take_whole().ok_or(EINVAL)?;
+        put(&mut block, page(huge.pagemap(), 70, 0))?;
+        for (part, most, used) in [(0, 99, 64), (63, 9, 1), (64, 9, 6), (64, 4, 4), (70, 9, 0)] {
+            assert_eq!(block.used_from(part, most), used);
+        }
+        assert_eq!(block.used_from(71, 99), 57);
+        assert_eq!(block.used_from(BLOCK_PAGES, 1), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn huge_page_becomes_small_ones() -> Result {
+        let mut block = FreeBlock::of_nothing(2, BLOCK_PAGES);
+        let mut pages = block.take_whole().ok_or(EINVAL)?.into_small();
+        let first = 2 * BLOCK_PAGES;
+        assert_eq!((pages.len(), pages.offsets()), (512, first..first + 512));
+        assert_eq!(pages.take_pages(3).offsets(), first..first + 3);
+        assert_eq!(pages.take_pages(0).len(), 0);
+        assert_eq!(pages.take_pages(999).offsets(), first + 3..first + 512);
         assert!(pages.take_page().is_none());
         Ok(())
     }
