@@ -55,7 +55,7 @@ pub(crate) const CHUNK_PAGES: usize = 1 << 16;
 
 /// Of how many pages the contents are lent in one hold of a chunk's lock: what whoever frees a page may
 /// wait for, with a page table lock held.
-const MOST_LENT: usize = 4;
+const MOST_LENT: usize = 8;
 
 /// Which chunks have room, a bit for each: hints, true when the lock of a chunk was held last.
 pub(crate) struct Room {
