@@ -332,14 +332,44 @@ struct page *dmirror_shim_alloc_kernel_block(unsigned int order)
 	return alloc_pages_node(numa_mem_id(), gfp & ~__GFP_RECLAIM, order);
 }
 
-/* Bulk ignores the memory policy of the process: with one, a page at a time. */
+/* What the allocator keeps lists of for each processor. */
+#define PIECE_ORDER	PAGE_ALLOC_COSTLY_ORDER
+
+/* At hand, a piece costs little more than a page. */
+static unsigned long alloc_pieces(gfp_t gfp, unsigned long count,
+				  struct page **pages)
+{
+	const unsigned long size = 1 << PIECE_ORDER;
+	unsigned long i, got;
+
+	gfp = (gfp | __GFP_NOMEMALLOC) & ~__GFP_RECLAIM;
+	for (got = 0; got + size <= count; got += size) {
+		struct page *page = alloc_pages(gfp, PIECE_ORDER);
+
+		if (!page)
+			break;
+		split_page(page, PIECE_ORDER);
+		for (i = 0; i < size; i++)
+			pages[got + i] = page + i;
+	}
+	return got;
+}
+
+/*
+ * In pieces, while there are such at hand. Bulk ignores the memory policy of the
+ * process: with one, a page at a time.
+ */
 unsigned long dmirror_shim_alloc_movable_pages(unsigned long count,
 					       struct page **pages, bool wait)
 {
 	gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_NOWARN;
+	unsigned long got;
 
 	if (!wait)
 		gfp = (gfp | __GFP_NOMEMALLOC) & ~__GFP_RECLAIM;
+	got = alloc_pieces(gfp, count, pages);
+	if (got)
+		return got;
 #ifdef CONFIG_NUMA
 	if (current->mempolicy) {
 		pages[0] = alloc_page(gfp);

@@ -46,7 +46,7 @@ impl<T> Stock<T> {
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(crate) fn reserve(&mut self, count: usize, flags: Flags) -> Result {
+    fn reserve(&mut self, count: usize, flags: Flags) -> Result {
         let more = count.saturating_sub(self.pages.len());
 
         self.pages.reserve(more, flags)?;
@@ -98,18 +98,18 @@ impl<T> Stock<T> {
         }
         self.reserve(count, flags)?;
         while self.len() < count {
-            let wanted = (count - self.len()).min(BULK);
+            let room = self.pages.capacity().saturating_sub(self.len());
+            let wanted = (count - self.len()).min(BULK).min(room);
             let mut raw = [core::ptr::null_mut(); BULK];
+            if wanted == 0 {
+                return Err(ENOMEM);
+            }
             let got = allocate(wanted, raw.as_mut_ptr());
             if got == 0 {
                 return Err(ENOMEM);
             }
-            let mut fits = true;
-            for page in raw.into_iter().take(got).filter_map(NonNull::new) {
-                fits &= self.put(wrap(page));
-            }
-            if !fits {
-                return Err(ENOMEM);
+            for page in raw.iter().take(got).copied().filter_map(NonNull::new) {
+                self.put(wrap(page));
             }
         }
         Ok(())
@@ -132,7 +132,7 @@ impl<T> Stock<T> {
 
     /// Puts a page into it, if there is [room](Self::reserve) for it; else it is dropped. Returns if there
     /// was.
-    pub(crate) fn put(&mut self, page: T) -> bool {
+    fn put(&mut self, page: T) -> bool {
         self.pages.push_within_capacity(page).is_ok()
     }
 }
