@@ -248,10 +248,11 @@ unsigned int dmirror_shim_count_small_sources(const unsigned long *src,
 	unsigned int found;
 
 	for (found = 0; found < count; found++) {
-		struct page *page = migrate_pfn_to_page(src[found]);
+		const unsigned long entry = src[found];
+		struct page *page = migrate_pfn_to_page(entry);
 
-		if (!(src[found] & MIGRATE_PFN_MIGRATE) ||
-		    src[found] & MIGRATE_PFN_COMPOUND)
+		if ((entry & (MIGRATE_PFN_MIGRATE | MIGRATE_PFN_COMPOUND)) !=
+		    MIGRATE_PFN_MIGRATE)
 			break;
 		if (page && page_kind(page) != DMIRROR_FRAME_ANONYMOUS)
 			break;
@@ -304,18 +305,17 @@ struct page *dmirror_shim_device_pages_init(struct dev_pagemap *pgmap,
 /*
  * Free pages stay compound until they are put to use again, and when only some
  * are, as small pages, migrate_device_range() takes the first one's word for the
- * others.
+ * others. Returns the pagemap, and the order that the folio had.
  */
-unsigned int dmirror_shim_device_folio_dissolve(struct page *page)
+struct dev_pagemap *dmirror_shim_device_folio_dissolve(struct folio *folio,
+						       unsigned int *order)
 {
-	struct folio *folio = page_folio(page);
-	unsigned int order = folio_order(folio);
-
-	if (order) {
+	*order = folio_order(folio);
+	if (*order) {
 		folio_clear_large_rmappable(folio);
-		ClearPageHead(page);
+		ClearPageHead(folio_page(folio, 0));
 	}
-	return order;
+	return folio->pgmap;
 }
 
 unsigned long dmirror_shim_alloc_kernel_pages(unsigned long count,
@@ -392,11 +392,14 @@ void dmirror_shim_lock_page(struct page *page)
 	lock_page(page);
 }
 
-/* Returns what names it as the target of a migration. */
+/*
+ * For a new page of system memory, which nobody else can have locked. Returns what
+ * names it as the target of a migration.
+ */
 unsigned long dmirror_shim_lock_target(struct page *page)
 {
-	lock_page(page);
-	return migrate_pfn_from_page(page);
+	__SetPageLocked(page);
+	return migrate_pfn(page_to_pfn(page));
 }
 
 void dmirror_shim_unlock_page(struct page *page)
@@ -554,6 +557,17 @@ void dmirror_shim_copy_pages(struct page *to, struct page *from,
 		copy_highpage(to, from);
 	else
 		copy_pages(to, from, count);
+}
+
+/*
+ * To a part of a new page of system memory, which is not to be dropped as clean: it
+ * has no mapping as yet that would want to know.
+ */
+void dmirror_shim_copy_to_target(struct page *to, struct page *from,
+				 unsigned long count)
+{
+	dmirror_shim_copy_pages(to, from, count);
+	SetPageDirty(to);
 }
 
 void dmirror_shim_clear_pages(struct page *page, unsigned long count)

@@ -77,7 +77,8 @@ void dmirror_shim_device_folio_init(struct page *page, struct dev_pagemap *pgmap
 struct page *dmirror_shim_device_pages_init(struct dev_pagemap *pgmap,
 					    unsigned long index,
 					    unsigned long count);
-unsigned int dmirror_shim_device_folio_dissolve(struct page *page);
+struct dev_pagemap *dmirror_shim_device_folio_dissolve(struct folio *folio,
+						       unsigned int *order);
 unsigned long dmirror_shim_alloc_kernel_pages(unsigned long count,
 					      struct page **pages);
 unsigned long dmirror_shim_alloc_movable_pages(unsigned long count,

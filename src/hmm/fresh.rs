@@ -51,10 +51,8 @@ impl SystemTarget {
         // SAFETY: By the type invariant the folio has that many pages.
         let page = unsafe { self.page.add(part) };
         // SAFETY: By the type invariants there are so many pages on both sides, one behind the other and
-        // in the direct map, and nobody else accesses the target.
-        unsafe { shims::dmirror_shim_copy_pages(page.as_ptr(), from.as_ptr(), count) };
-        // SAFETY: The folio is valid. It is of no file that could be truncated.
-        unsafe { bindings::set_page_dirty(self.page.as_ptr()) };
+        // in the direct map, and nobody else knows the target.
+        unsafe { shims::dmirror_shim_copy_to_target(page.as_ptr(), from.as_ptr(), count) };
     }
 
     /// Fills the first small page with the bytes of that of `from`.

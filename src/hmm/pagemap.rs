@@ -419,13 +419,13 @@ impl<O: PagemapOps> Pagemap<O> {
     ///
     /// `folio` is a page of a pagemap with `OPS` of this type.
     unsafe extern "C" fn folio_free(folio: *mut bindings::folio) {
-        let page = folio.cast::<bindings::page>();
-        // SAFETY: The page is valid; the pagemap stays until after this callback.
-        let this = unsafe { Self::from_raw(shims::dmirror_shim_page_pgmap(page)) };
-        // SAFETY: The page is valid, and private memory.
-        let offset = unsafe { device_offset(page) };
+        let mut order = 0;
         // SAFETY: mm has given up the folio, and does not look at it after this callback.
-        let order = unsafe { shims::dmirror_shim_device_folio_dissolve(page) };
+        let pagemap = unsafe { shims::dmirror_shim_device_folio_dissolve(folio, &mut order) };
+        // SAFETY: By the safety requirements; the pagemap stays until after this callback.
+        let this = unsafe { Self::from_raw(pagemap) };
+        // SAFETY: The page is valid, and private memory.
+        let offset = unsafe { device_offset(folio.cast()) };
 
         this.in_use.fetch_sub(1 << order, Relaxed);
         // CAST: There are at most `u32::MAX` pages.
