@@ -144,12 +144,16 @@ impl<'a> Pages<'a> {
             .filter(|(_, src, dst)| src.migrates() && dst.has_page())
     }
 
-    /// How many pages, counted as small ones, still take part.
+    /// How many pages, counted as small ones, took part when they had been collected.
     fn collected(&self) -> usize {
-        self.sources()
-            .filter(|src| src.migrates())
-            .map(MigratePfn::pages)
-            .sum()
+        match &self.batch {
+            // mm has counted, and a huge page stands alone.
+            Batch::Vma(raw) if !self.is_huge() => raw.cpages as usize,
+            _ => {
+                let taking_part = self.sources().filter(|src| src.migrates());
+                taking_part.map(MigratePfn::pages).sum()
+            }
+        }
     }
 
     /// Hands over the lock of the batch: see the invariants.
@@ -166,13 +170,13 @@ impl<'a> Pages<'a> {
 
     /// What has become of the pages, once committed; until then nothing has moved.
     pub(super) fn outcome(&self) -> Outcome {
-        let (collected, moved) = match self.committed {
-            Some(collected) => (
-                collected,
-                self.taking_part().map(|(_, _, dst)| dst.pages()).sum(),
-            ),
-            None => (self.collected(), 0),
-        };
+        self.outcome_of(self.moved().map(|(_, _, dst)| dst.pages()).sum())
+    }
+
+    /// The same, if these are `moved` pages, counted as small ones.
+    pub(super) fn outcome_of(&self, moved: usize) -> Outcome {
+        let collected = self.committed.unwrap_or_else(|| self.collected());
+
         Outcome::new(self.src.len(), collected, moved)
     }
 

@@ -403,6 +403,11 @@ impl Committed<'_> {
         self.0.outcome()
     }
 
+    /// The same, if `moved` pages have moved: see [`Pages::outcome_of`].
+    pub(super) fn outcome_of(&self, moved: usize) -> Outcome {
+        self.0.outcome_of(moved)
+    }
+
     /// Those that have moved: see [`Pages::moved`].
     pub(super) fn moved(&self) -> impl Iterator<Item = (usize, MigratePfn, MigratePfn)> + '_ {
         self.0.moved()

@@ -232,13 +232,12 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
             ..
         } = self;
         let committed = watching.during(Step::Migrating, || collected.commit());
-        let outcome = committed.outcome();
 
         let mut state = notifier.lock();
         // What changes from now on waits for the lock, and finds in the table what is entered there.
         let changes = match watching.end(&mut state) {
             Some(changes) if changes.spare_collected() => changes,
-            _ => return (outcome, None),
+            _ => return (committed.outcome(), None),
         };
         if looked_up {
             for pfn in pfns.iter_mut() {
@@ -251,15 +250,18 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
             let writable = source.is_writable() || (!source.has_page() && holes_writable);
             HmmPfn::mapped(target, writable)
         };
+        let mut moved = 0;
         let pfns = match committed.moved().next() {
             // A huge page that takes the whole range: one entry says it all.
             Some((_, source, target)) if target.pages() == pfns.len() => {
+                moved = target.pages();
                 let pfns = pfns.get_mut(..1).unwrap_or_default();
                 pfns.fill(answer(source, target).into_raw());
                 pfns
             }
             _ => {
                 for (index, source, target) in committed.moved() {
+                    moved += target.pages();
                     let first = answer(source, target);
                     let parts = pfns.iter_mut().skip(index).take(target.pages());
 
@@ -279,6 +281,7 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
         let found = unsafe { Validated::new(state, notifier.owner(), range, pfns) };
         let result = publish(found);
 
+        let outcome = committed.outcome_of(moved);
         drop(committed);
         (outcome, Some(result))
     }
