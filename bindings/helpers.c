@@ -324,8 +324,8 @@ unsigned long dmirror_shim_alloc_kernel_pages(unsigned long count,
 	return alloc_pages_bulk(GFP_KERNEL_ACCOUNT | __GFP_NOWARN, count, pages);
 }
 
-/* Of the same node as bulk, and only if it is at hand. */
-struct page *dmirror_shim_alloc_kernel_block(unsigned int order)
+/* Of the same node as bulk, and only if it is at hand. Not compound: may be cut. */
+struct page *dmirror_shim_alloc_kernel_piece(unsigned int order)
 {
 	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_NOMEMALLOC;
 
@@ -333,22 +333,25 @@ struct page *dmirror_shim_alloc_kernel_block(unsigned int order)
 }
 
 /* What the allocator keeps lists of for each processor. */
-#define PIECE_ORDER	PAGE_ALLOC_COSTLY_ORDER
+#define SPLIT_ORDER	PAGE_ALLOC_COSTLY_ORDER
 
-/* At hand, a piece costs little more than a page. */
-static unsigned long alloc_pieces(gfp_t gfp, unsigned long count,
-				  struct page **pages)
+/*
+ * What is at hand on this node, which bulk does not leave, either: it costs little
+ * more than a single page.
+ */
+static unsigned long alloc_and_split(gfp_t gfp, unsigned long count,
+				     struct page **pages)
 {
-	const unsigned long size = 1 << PIECE_ORDER;
+	const unsigned long size = 1 << SPLIT_ORDER;
 	unsigned long i, got;
 
-	gfp = (gfp | __GFP_NOMEMALLOC) & ~__GFP_RECLAIM;
+	gfp |= __GFP_NOMEMALLOC | __GFP_THISNODE;
 	for (got = 0; got + size <= count; got += size) {
-		struct page *page = alloc_pages(gfp, PIECE_ORDER);
+		struct page *page = alloc_pages(gfp & ~__GFP_RECLAIM, SPLIT_ORDER);
 
 		if (!page)
 			break;
-		split_page(page, PIECE_ORDER);
+		split_page(page, SPLIT_ORDER);
 		for (i = 0; i < size; i++)
 			pages[got + i] = page + i;
 	}
@@ -356,8 +359,8 @@ static unsigned long alloc_pieces(gfp_t gfp, unsigned long count,
 }
 
 /*
- * In pieces, while there are such at hand. Bulk ignores the memory policy of the
- * process: with one, a page at a time.
+ * Several at a time, but with a memory policy of the process, which does not apply
+ * to these.
  */
 unsigned long dmirror_shim_alloc_movable_pages(unsigned long count,
 					       struct page **pages, bool wait)
@@ -367,16 +370,14 @@ unsigned long dmirror_shim_alloc_movable_pages(unsigned long count,
 
 	if (!wait)
 		gfp = (gfp | __GFP_NOMEMALLOC) & ~__GFP_RECLAIM;
-	got = alloc_pieces(gfp, count, pages);
-	if (got)
-		return got;
 #ifdef CONFIG_NUMA
 	if (current->mempolicy) {
 		pages[0] = alloc_page(gfp);
 		return !!pages[0];
 	}
 #endif
-	return alloc_pages_bulk(gfp, count, pages);
+	got = alloc_and_split(gfp, count, pages);
+	return got ?: alloc_pages_bulk(gfp, count, pages);
 }
 
 struct page *dmirror_shim_alloc_huge_page(unsigned int order, bool wait)

@@ -83,7 +83,7 @@ unsigned long dmirror_shim_alloc_kernel_pages(unsigned long count,
 					      struct page **pages);
 unsigned long dmirror_shim_alloc_movable_pages(unsigned long count,
 					       struct page **pages, bool wait);
-struct page *dmirror_shim_alloc_kernel_block(unsigned int order);
+struct page *dmirror_shim_alloc_kernel_piece(unsigned int order);
 struct page *dmirror_shim_alloc_huge_page(unsigned int order, bool wait);
 void dmirror_shim_lock_page(struct page *page);
 unsigned long dmirror_shim_lock_target(struct page *page);

@@ -35,7 +35,7 @@ pub(crate) struct Arrivals<'m> {
     huge_pages: &'m HugePages,
     /// Kernel pages for the contents of private pages.
     stock: Stock<Contents>,
-    /// Those for a block, in one piece.
+    /// Those for a block, in pieces.
     block: Option<BlockContents>,
     /// For a huge page, or as many small ones.
     spare: Option<Spare<'m>>,
@@ -70,8 +70,8 @@ impl<'m> Arrivals<'m> {
         }
     }
 
-    /// Allocates until there is a kernel page for each page of `range` that needs one: for a huge page,
-    /// if there is room for it, in one piece if such is at hand. May sleep and reclaim.
+    /// Allocates until there is kernel memory for each page of `range`: in pieces, if there is room for a
+    /// huge page, and if such memory is at hand. May sleep and reclaim.
     ///
     /// # Errors
     ///
@@ -84,7 +84,8 @@ impl<'m> Arrivals<'m> {
             self.block = BlockContents::new();
         }
         match self.block {
-            Some(_) => Ok(()),
+            // It may have to be cut, when nothing can be allocated.
+            Some(_) => self.stock.reserve(BLOCK_PAGES, GFP_KERNEL_ACCOUNT),
             None => self.stock.fill(range.pages()),
         }
     }
@@ -103,10 +104,11 @@ impl<'m> Arrivals<'m> {
             }
             DeviceMemory::Private(memory) => {
                 let (mut open, mut full) = (None, false);
+                let most = batch.taking_part() >= BLOCK_PAGES / 2;
 
                 batch.offer_small(|mut sources| {
-                    // A block that has small pages is not a huge one.
-                    if let Some(spare) = self.spare.take() {
+                    // A block that has small pages is not a huge one. Only what fills most of one gets it.
+                    if let Some(spare) = self.spare.take().filter(|_| most) {
                         open = self.block.take().and_then(|block| spare.open(block));
                     }
                     match &mut open {
@@ -125,7 +127,7 @@ impl<'m> Arrivals<'m> {
 
     /// Offers small pages of private memory. Returns false if it is full.
     fn offer_small(&mut self, memory: &PrivateMemory, mut sources: SmallSources<'_>) -> bool {
-        while let most @ 1.. = self.stock.len().min(sources.len()) {
+        while let most @ 1.. = self.ready(sources.len()) {
             let Some(vacant) = memory.take(most) else {
                 return false;
             };
@@ -138,6 +140,16 @@ impl<'m> Arrivals<'m> {
             sources.offer(targets);
         }
         true
+    }
+
+    /// How many kernel pages there are, up to `most`, for the contents of small pages.
+    fn ready(&mut self, most: usize) -> usize {
+        if self.stock.len() == 0 && most > 0 {
+            for page in self.block.take().into_iter().flat_map(BlockContents::cut) {
+                self.stock.put(page);
+            }
+        }
+        self.stock.len().min(most)
     }
 
     /// A huge page of the device with the contents of `source`.

@@ -4,8 +4,8 @@
 //!
 //! Device-private pages have no memory of their own that a test could use: the bytes are kept in
 //! ordinary kernel pages, found by the place of the device page: one for each page in use, or, for a huge
-//! page and for as many small ones that came together, one piece for their whole block. mm may cut a huge
-//! page into small ones: nothing changes then. The piece is freed when no page of its block is in use.
+//! page and where small ones fill most of a block, pieces of which 64 pages have a part each. mm may cut a
+//! huge page into small ones: nothing changes then. A piece is freed with the last page that has a part.
 //!
 //! # Lock order
 //!
@@ -17,7 +17,8 @@ use crate::{
         contents::{
             BlockContents,
             Bytes,
-            Contents, //
+            Contents,
+            Piece, //
         },
         frame::DeviceIndex,
         free::{
@@ -114,7 +115,7 @@ impl Room {
 }
 
 /// The pages of a chunk and their contents.
-type Pages = Pool<Contents, BlockContents>;
+type Pages = Pool<Contents, Piece>;
 
 /// A range of the device's memory: its free pages, and the contents of the others.
 #[pin_data]
@@ -169,21 +170,21 @@ impl Chunk {
     }
 
     /// Gives `contents` to the pages of the block that begins with the page `first`, after it was set aside:
-    /// to all but the `unused` ones, which are free again. Must not be called with a lock held.
+    /// to all but the `unused` ones, which are free again.
     pub(crate) fn fill_block(
         &self,
         first: usize,
         contents: BlockContents,
         unused: Option<FreePages>,
     ) {
-        let contents = self.change(|pages| {
-            // The block has none yet, and so gives none back.
-            let nothing = unused.and_then(|unused| pages.put_all(unused));
-
-            pages.fill_block(first, contents).or(nothing)
+        let unneeded = self.change(|pages| {
+            if let Some(unused) = unused {
+                pages.put_all(unused);
+            }
+            pages.fill_block(first, contents.into_pieces())
         });
         // Nothing is freed under the lock.
-        drop(contents);
+        drop(unneeded);
     }
 
     /// Gives contents to the pages with these numbers, which were taken: from the end of `stock`, which
@@ -216,7 +217,7 @@ impl Chunk {
             let held = pool.get(first + lent, most - lent);
             let bytes = held.and_then(|held| match held {
                 Held::Own(contents) => Some(contents.bytes()),
-                Held::Parts(contents, part, count) => contents.bytes(part, count),
+                Held::Parts(piece, parts) => piece.bytes(parts),
             });
             let Some(bytes) = bytes else {
                 break;
@@ -252,16 +253,22 @@ impl Chunk {
     // Apart, to spare small pages what it needs.
     #[inline(never)]
     fn free_large(&self, page: FreePage) {
-        for number in page.offset()..page.offset() + page.pages() {
-            let own = self.pages.lock().clear(number);
-            if own.is_none() {
-                // Nor have the others: they were a huge page together.
-                break;
+        let (first, count) = (page.offset(), page.pages());
+        let own = self.pages.lock().has_own(first);
+
+        if own {
+            // And so have the others: they were a huge page together.
+            for number in first..first + count {
+                let contents = self.pages.lock().clear(number);
+                drop(contents);
             }
-            drop(own);
         }
-        let whole = self.change(|pages| pages.put(page));
-        drop(whole);
+        let contents = self.change(|pages| {
+            let pieces = (!own).then(|| pages.clear_shared(first, count));
+            pages.put(page);
+            pieces
+        });
+        drop(contents);
     }
 }
 
@@ -271,8 +278,9 @@ impl PagemapOps for Chunk {
             return self.free_large(page);
         }
         let contents = self.change(|pages| {
-            let own = pages.clear(page.offset());
-            (own, pages.put(page))
+            let contents = pages.clear(page.offset());
+            pages.put(page);
+            contents
         });
         // Nothing is freed under the lock.
         drop(contents);

@@ -164,7 +164,7 @@ impl PrivateMemory {
         self.chunks().find_map(|chunk| take(chunk, From::Any))
     }
 
-    /// Sets a block aside for a huge page. `None` if there is no whole one, and no other chunk can
+    /// Sets a block aside for a huge page, or as many small ones. `None` if there is no whole one, and no other chunk can
     /// be had. May sleep long; no lock may be held.
     pub(crate) fn set_aside(&self) -> Option<Spare<'_>> {
         let spare = || {
@@ -304,14 +304,12 @@ impl Drop for Vacant<'_> {
     fn drop(&mut self) {
         let pages = self.pages.take_all();
         if pages.len() > 0 {
-            let contents = self.chunk.ops().change(|pool| pool.put_all(pages));
-            // Nothing is freed under the lock.
-            drop(contents);
+            self.chunk.ops().change(|pool| pool.put_all(pages));
         }
     }
 }
 
-/// A block that is set aside for a huge page, and free again if none is made.
+/// A block that is set aside for a huge page, or as many small ones, and free again if none is made.
 pub(crate) struct Spare<'m> {
     chunk: &'m Pagemap<Chunk>,
     page: Option<FreePage>,
@@ -354,15 +352,14 @@ impl<'m> Spare<'m> {
 impl Drop for Spare<'_> {
     fn drop(&mut self) {
         if let Some(page) = self.page.take() {
-            let contents = self.chunk.ops().change(|pages| pages.put(page));
-            // There is none: nothing was ever stored.
-            drop(contents);
+            self.chunk.ops().change(|pages| pages.put(page));
         }
     }
 }
 
-/// A block that is given away in small pages, with memory for what all of them hold, in one piece. When it
-/// is dropped, the pages that are left are free again; until then, nobody may look at the others.
+/// A block that is given away in small pages, with memory for what all of them hold. When it is dropped, the
+/// pages that are left are free again. That must be before the others are mapped: until then they hold
+/// nothing that the device could look at.
 ///
 /// # Invariants
 ///
@@ -380,8 +377,8 @@ impl OpenBlock<'_> {
     pub(crate) fn offer(&mut self, sources: &mut SmallSources<'_>) {
         let pages = self.pages.take_pages(sources.len());
         if let Some(contents) = &mut self.contents {
-            let parts = pages.offsets();
-            contents.copy_all(parts.start - self.first..parts.end - self.first, sources);
+            let part = pages.offsets().start - self.first;
+            contents.copy_all(part, pages.len(), sources);
         }
         if let Ok(targets) = self.chunk.lock_pages(pages) {
             sources.offer(targets);

@@ -12,20 +12,24 @@ use crate::hmm::{
         FreePage,
         FreePages, //
     },
-    range::BLOCK_PAGES, //
+    range::{
+        BLOCK_PAGES,
+        PIECE_PAGES, //
+    }, //
 };
+use core::ops::Range;
 use kernel::{
     bitmap::BitmapVec,
     prelude::*, //
 };
 
 /// What a page holds, or several that follow each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Held<'p, P, W> {
     /// This, of its own.
     Own(&'p P),
-    /// The parts of this with these numbers, one each.
-    Parts(&'p W, usize, usize),
+    /// The parts of this piece with these numbers, one each.
+    Parts(&'p W, Range<usize>),
 }
 
 /// From where a small page may be taken.
@@ -37,14 +41,17 @@ pub(crate) enum From {
     Any,
 }
 
+/// What the pages of a block hold in pieces.
+pub(crate) type Pieces<W> = [Option<W>; BLOCK_PAGES / PIECE_PAGES];
+
 /// The pages of a chunk: their blocks, and for each page in use its contents, a `P` of its own or a part
-/// of the `W` of its block.
+/// of a `W`, which [`PIECE_PAGES`] pages share.
 ///
 /// # Invariants
 ///
-/// * `blocks` has room for all blocks of the chunk, `shared` an entry for each block, and `contents`
-///   one for each page.
-/// * What is free has nothing in `contents`; a block that is whole, nothing in `shared`.
+/// * `blocks` has room for all blocks of the chunk, `contents` a place for each page, and `shared` one for
+///   each [`PIECE_PAGES`] pages.
+/// * What is free has nothing in `contents`.
 /// * Those blocks are in `whole` that are whole; those in `rests` that are not, but have free pages.
 /// * `free` is how many pages are free.
 /// * `news` is set if `whole` or `rests` has changed since others were told.
@@ -58,14 +65,42 @@ pub(crate) struct Pool<P, W> {
     shared: KVVec<Shared<W>>,
 }
 
-/// What pages of a block share.
+/// What some pages share.
 ///
 /// # Invariants
 ///
-/// `others` is how many pages of the block have contents of their own.
+/// `sharers` is how many of them hold a part of `piece`, at least one if it is there. `others` is how many
+/// have contents of their own.
 struct Shared<W> {
-    whole: Option<W>,
+    piece: Option<W>,
+    sharers: u32,
     others: u32,
+}
+
+impl<W> Shared<W> {
+    /// Nothing.
+    fn new() -> Self {
+        // INVARIANT: No page has any contents.
+        Self {
+            piece: None,
+            sharers: 0,
+            others: 0,
+        }
+    }
+
+    /// Lets `count` of the pages go that hold parts. Returns the piece if these were the last.
+    #[inline]
+    fn release(&mut self, count: u32) -> Option<W> {
+        if self.piece.is_none() {
+            return None;
+        }
+        // INVARIANT: There is no piece without a page that holds a part of it.
+        self.sharers = self.sharers.saturating_sub(count);
+        match self.sharers {
+            0 => self.piece.take(),
+            _ => None,
+        }
+    }
 }
 
 impl<P, W> Pool<P, W> {
@@ -84,11 +119,7 @@ impl<P, W> Pool<P, W> {
             free: 0,
             news: false,
             contents: filled(pages, || None)?,
-            // INVARIANT: No page has any contents.
-            shared: filled(blocks, || Shared {
-                whole: None,
-                others: 0,
-            })?,
+            shared: filled(pages.div_ceil(PIECE_PAGES), Shared::new)?,
         })
     }
 
@@ -141,28 +172,34 @@ impl<P, W> Pool<P, W> {
 
     /// Gives `contents` to the page with this number, which is in use and has none. Does not sleep.
     pub(crate) fn fill(&mut self, number: usize, contents: P) {
-        let block = self.shared.get_mut(number / BLOCK_PAGES);
+        let shared = self.shared.get_mut(number / PIECE_PAGES);
 
-        if let (Some(slot), Some(block)) = (self.contents.get_mut(number), block) {
+        if let (Some(slot), Some(shared)) = (self.contents.get_mut(number), shared) {
             // INVARIANT: It is one more. OVERFLOW: There is but one for each page.
-            block.others += 1;
+            shared.others += 1;
             *slot = Some(contents);
         }
     }
 
-    /// Gives `contents` to those pages of the block that begins with this number that are in use and have
-    /// none. Returns it if no page is in use. Does not sleep.
-    pub(crate) fn fill_block(&mut self, number: usize, contents: W) -> Option<W> {
-        let index = number / BLOCK_PAGES;
-        let (Some(block), Some(shared)) = (self.blocks.get(index), self.shared.get_mut(index))
-        else {
-            return Some(contents);
-        };
+    /// Gives parts of `pieces` to those pages of the block that begins with this number that are in use and
+    /// have nothing. Returns the pieces of which no page has a part. Does not sleep.
+    #[must_use = "is freed when the lock is not held"]
+    pub(crate) fn fill_block(&mut self, number: usize, mut pieces: Pieces<W>) -> Pieces<W> {
+        let (first, block) = (number / PIECE_PAGES, self.blocks.get(number / BLOCK_PAGES));
+        let places = self.shared.iter_mut().skip(first);
 
-        if block.is_whole() {
-            return Some(contents);
+        if let Some(block) = block {
+            for ((part, piece), shared) in (0..).zip(&mut pieces).zip(places) {
+                let used = block.used_in_piece(part * PIECE_PAGES);
+                let sharers = used.saturating_sub(shared.others);
+                if sharers > 0 && shared.piece.is_none() {
+                    // INVARIANT: Those in use that have none of their own.
+                    shared.piece = piece.take();
+                    shared.sharers = sharers;
+                }
+            }
         }
-        shared.whole.replace(contents)
+        pieces
     }
 
     /// What the page with this number holds, and those after it that hold parts of the same, at most `most`
@@ -173,56 +210,76 @@ impl<P, W> Pool<P, W> {
         if let Some(own) = slots.first()? {
             return Some(Held::Own(own));
         }
-        let (index, part) = (number / BLOCK_PAGES, number % BLOCK_PAGES);
-        let Shared { whole, others } = self.shared.get(index)?;
-        let used = self.blocks.get(index)?.used_from(part, most);
-        let parts = slots.iter().take(used).take_while(|slot| slot.is_none());
-        let count = match others {
+        let shared = self.shared.get(number / PIECE_PAGES)?;
+        let piece = shared.piece.as_ref()?;
+        let block = self.blocks.get(number / BLOCK_PAGES)?;
+        let used = block.used_from(number % BLOCK_PAGES, most);
+        let count = match shared.others {
             0 => used,
-            _ => parts.count(),
+            _ => {
+                let parts = slots.iter().take(used);
+                parts.take_while(|slot| slot.is_none()).count()
+            }
         };
+        let part = number % PIECE_PAGES;
 
-        (count > 0).then_some(Held::Parts(whole.as_ref()?, part, count))
+        (count > 0).then_some(Held::Parts(piece, part..part + count))
     }
 
-    /// Takes away what the page with this number holds of its own. Does not sleep.
+    /// Whether the page with this number has contents of its own.
+    pub(crate) fn has_own(&self, number: usize) -> bool {
+        self.contents.get(number).is_some_and(Option::is_some)
+    }
+
+    /// Takes away what the page with this number holds: its own, or the piece, if no other page has a part
+    /// of it. Does not sleep.
     #[inline]
-    pub(crate) fn clear(&mut self, number: usize) -> Option<P> {
-        let own = self.contents.get_mut(number)?.take()?;
+    #[must_use = "is freed when the lock is not held"]
+    pub(crate) fn clear(&mut self, number: usize) -> (Option<P>, Option<W>) {
+        let Some(shared) = self.shared.get_mut(number / PIECE_PAGES) else {
+            return (None, None);
+        };
+        let own = self.contents.get_mut(number).and_then(Option::take);
 
-        // INVARIANT: It is one less; this was one.
-        self.shared.get_mut(number / BLOCK_PAGES)?.others -= 1;
-        Some(own)
+        if own.is_some() {
+            // INVARIANT: It is one less; this was one.
+            shared.others -= 1;
+            return (own, None);
+        }
+        (None, shared.release(1))
     }
 
-    /// Takes `page` back, which may be a part of what was taken. It must have no contents of its own any
-    /// more. Does not sleep.
-    ///
-    /// Returns what the pages of its block held parts of, if none of them is in use any more.
-    #[inline(always)]
+    /// The same for `count` pages from this one on, a power of two, none of which has contents of its own.
     #[must_use = "is freed when the lock is not held"]
-    pub(crate) fn put(&mut self, page: FreePage) -> Option<W> {
-        let index = page.offset() / BLOCK_PAGES;
-        // A page of another pool is not put anywhere.
-        let is_whole = self.change(index, |block| block.put(page).is_ok() && block.is_whole())?;
+    pub(crate) fn clear_shared(&mut self, number: usize, count: usize) -> Pieces<W> {
+        let mut pieces = [const { None }; BLOCK_PAGES / PIECE_PAGES];
+        let places = self.shared.iter_mut().skip(number / PIECE_PAGES);
+        // CAST: It fits.
+        let each = count.min(PIECE_PAGES) as u32;
 
-        if is_whole {
-            // INVARIANT: Nothing stays.
-            return self.shared.get_mut(index)?.whole.take();
+        for (piece, shared) in pieces
+            .iter_mut()
+            .zip(places)
+            .take(count.div_ceil(PIECE_PAGES))
+        {
+            *piece = shared.release(each);
         }
-        None
+        pieces
+    }
+
+    /// Takes `page` back, which may be a part of what was taken. It must have no contents any more.
+    /// Does not sleep.
+    #[inline]
+    pub(crate) fn put(&mut self, page: FreePage) {
+        // A page of another pool is not put anywhere.
+        self.change(page.offset() / BLOCK_PAGES, |block| block.put(page).is_ok());
     }
 
     /// The same for several pages that follow each other.
-    #[must_use = "is freed when the lock is not held"]
-    pub(crate) fn put_all(&mut self, mut pages: FreePages) -> Option<W> {
-        let mut whole = None;
+    pub(crate) fn put_all(&mut self, pages: FreePages) {
+        let index = pages.offsets().start / BLOCK_PAGES;
 
-        while let Some(page) = pages.take_page() {
-            // They are of one block, which becomes whole but once.
-            whole = self.put(page).or(whole);
-        }
-        whole
+        self.change(index, |block| block.put_all(pages).is_ok());
     }
 
     /// Has `change` take pages out of the block `index`, or put some back, and accounts for it.
@@ -337,6 +394,13 @@ mod tests {
     /// Each page holds a letter, or a part of a word.
     type Letters = Pool<char, &'static str>;
 
+    /// A word for each piece.
+    fn words() -> Pieces<&'static str> {
+        ["a", "b", "c", "d", "e", "f", "g", "h"].map(Some)
+    }
+
+    const NOTHING: Pieces<&str> = [None; BLOCK_PAGES / PIECE_PAGES];
+
     /// A pool with this many blocks, the last of which has only `last` pages.
     fn pool(blocks: u32, last: usize) -> Result<Letters> {
         let mut pool = Pool::new(blocks as usize * BLOCK_PAGES)?;
@@ -355,11 +419,11 @@ mod tests {
         pool.take(from, 1)?.take_page()
     }
 
-    fn put(pool: &mut Letters, page: FreePage) -> Option<&'static str> {
+    fn put(pool: &mut Letters, page: FreePage) {
         for number in page.offset()..page.offset() + page.pages() {
-            pool.clear(number);
+            let _ = pool.clear(number);
         }
-        pool.put(page)
+        pool.put(page);
     }
 
     #[test]
@@ -372,9 +436,11 @@ mod tests {
         assert_eq!(pool.get(page.offset(), 4), Some(Held::Own(&'a')));
         assert_eq!(pool.free_pages(), 1);
 
-        assert_eq!(pool.clear(page.offset()), Some('a'));
+        assert!(pool.has_own(page.offset()));
+        assert_eq!(pool.clear(page.offset()), (Some('a'), None));
+        assert!(!pool.has_own(page.offset()));
         assert_eq!(pool.get(page.offset(), 1), None);
-        assert_eq!(pool.put(page), None);
+        pool.put(page);
         assert_eq!(pool.free_pages(), 2);
         Ok(())
     }
@@ -388,7 +454,7 @@ mod tests {
         assert!(pool.take(From::Rest, 1).is_none());
         let mut pages = pool.take(From::Any, 2).ok_or(ENOSPC)?;
         assert_eq!(pool.free_pages(), BLOCK_PAGES - 2);
-        assert_eq!(pool.put_all(pages.take_all()), None);
+        pool.put_all(pages.take_all());
         assert!(pool.take_whole().is_some());
         assert!(pool.take(From::Any, 1).is_none());
         Ok(())
@@ -473,26 +539,54 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_a_block_share_what_it_holds() -> Result {
+    fn pages_share_pieces_until_the_last_has_gone() -> Result {
         let mut pool = pool(2, BLOCK_PAGES)?;
         pool.take_whole();
         let huge = pool.take_whole().ok_or(ENOSPC)?;
         let number = huge.offset();
-        assert_eq!(pool.fill_block(number, "word"), None);
-        assert_eq!(pool.get(number + 1, 1), Some(Held::Parts(&"word", 1, 1)));
-        assert_eq!(pool.get(number + 60, 9), Some(Held::Parts(&"word", 60, 4)));
+        assert_eq!(pool.fill_block(number, words()), NOTHING);
+        assert_eq!(pool.get(number + 1, 1), Some(Held::Parts(&"a", 1..2)));
+        assert_eq!(pool.get(number + 126, 9), Some(Held::Parts(&"b", 62..64)));
         assert_eq!(pool.get(number - 1, 1), None);
+        assert!(!pool.has_own(number));
 
-        // mm has cut it. What comes back holds nothing; the others, what they held.
+        // mm has cut it, and gives it back in whatever pieces.
         let mut pages = huge.into_small();
-        let mut rest = pages.take_pages(3);
-        assert_eq!(pool.put_all(pages), None);
-        assert_eq!(pool.get(number, 9), Some(Held::Parts(&"word", 0, 3)));
-        assert_eq!(pool.get(number + 3, 1), None);
-        for last in [None, None, Some("word")] {
-            assert_eq!(pool.put(rest.take_page().ok_or(ENOSPC)?), last);
+        let mut left = pages.take_pages(3);
+        for offset in pages.offsets() {
+            let last = (offset % PIECE_PAGES == PIECE_PAGES - 1 && offset - number >= 64)
+                .then(|| words()[(offset - number) / PIECE_PAGES])
+                .flatten();
+            assert_eq!(pool.clear(offset), (None, last));
+        }
+        pool.put_all(pages);
+        assert_eq!(pool.get(number, 9), Some(Held::Parts(&"a", 0..3)));
+        assert_eq!(pool.get(number + 64, 1), None);
+        for last in [None, None, Some("a")] {
+            let page = left.take_page().ok_or(ENOSPC)?;
+            assert_eq!(pool.clear(page.offset()), (None, last));
+            pool.put(page);
         }
         assert_eq!(pool.get(number, 1), None);
+        assert_eq!(pool.clear(number), (None, None));
+        Ok(())
+    }
+
+    #[test]
+    fn large_pages_give_their_pieces_back() -> Result {
+        let mut pool = pool(1, BLOCK_PAGES)?;
+        pool.take_whole();
+        assert_eq!(pool.fill_block(0, words()), NOTHING);
+        let mut pieces = NOTHING;
+        for (number, count) in [(0, 32), (64, 2), (480, 32)] {
+            assert_eq!(pool.clear_shared(number, count), NOTHING);
+        }
+        pieces[0] = Some("a");
+        assert_eq!(pool.clear_shared(32, 32), pieces);
+        (pieces[0], pieces[1]) = (Some("c"), Some("d"));
+        assert_eq!(pool.clear_shared(128, 128), pieces);
+        assert_eq!(pool.clear_shared(128, 128), NOTHING);
+        assert_eq!(pool.get(66, 1), Some(Held::Parts(&"b", 2..3)));
         Ok(())
     }
 
@@ -502,37 +596,49 @@ mod tests {
         let mut pages = pool.take_whole().ok_or(ENOSPC)?.into_small();
         let first = pages.take_pages(2);
         let shared = pages.take_pages(5);
-        assert_eq!(pool.put_all(pages).or(pool.put_all(first)), None);
-        assert_eq!(pool.fill_block(0, "word"), None);
+        pool.put_all(pages);
+        pool.put_all(first);
+        let mut unneeded = words();
+        unneeded[0] = None;
+        assert_eq!(pool.fill_block(0, words()), unneeded);
 
         let own = take(&mut pool, From::Rest).ok_or(ENOSPC)?;
         pool.fill(own.offset(), 'a');
         assert_eq!((own.offset(), pool.get(0, 9)), (0, Some(Held::Own(&'a'))));
         assert_eq!(pool.get(1, 9), None);
+        let next = pool.take(From::Rest, 1).ok_or(ENOSPC)?;
+        // Taken, and given back with nothing stored in it.
+        pool.put_all(next);
         let next = take(&mut pool, From::Rest).ok_or(ENOSPC)?;
         pool.fill(next.offset(), 'b');
         assert_eq!(pool.get(1, 9), Some(Held::Own(&'b')));
-        assert_eq!(pool.get(2, 9), Some(Held::Parts(&"word", 2, 5)));
+        assert_eq!(pool.get(2, 9), Some(Held::Parts(&"a", 2..7)));
+        let last = pool.take(From::Rest, 2).ok_or(ENOSPC)?;
+        pool.fill(last.offsets().start, 'c');
+        assert_eq!(pool.get(2, 9), Some(Held::Parts(&"a", 2..7)));
 
-        assert_eq!(pool.put_all(shared), None);
+        // The piece goes with those that have a part, whatever else is in use.
+        for (offset, last) in shared.offsets().zip([None, None, None, None, Some("a")]) {
+            assert_eq!(pool.clear(offset), (None, last));
+        }
+        pool.put_all(shared);
         assert_eq!(pool.get(2, 1), None);
-        assert_eq!(
-            (put(&mut pool, next), put(&mut pool, own)),
-            (None, Some("word"))
-        );
+        assert_eq!(pool.get(1, 1), Some(Held::Own(&'b')));
         Ok(())
     }
 
     #[test]
-    fn block_of_free_pages_takes_nothing() -> Result {
+    fn pieces_are_stored_once_and_for_pages_in_use() -> Result {
         let mut pool = pool(1, BLOCK_PAGES)?;
         let huge = pool.take_whole().ok_or(ENOSPC)?;
-        assert_eq!(pool.fill_block(0, "word"), None);
-        assert_eq!(pool.put(huge), Some("word"));
+        assert_eq!(pool.fill_block(0, words()), NOTHING);
+        assert_eq!(pool.fill_block(0, words()), words());
+        assert_eq!(pool.clear_shared(0, BLOCK_PAGES), words());
+        pool.put(huge);
         assert_eq!(pool.free_pages(), BLOCK_PAGES);
 
-        assert_eq!(pool.fill_block(0, "word"), Some("word"));
-        assert_eq!(pool.fill_block(BLOCK_PAGES, "word"), Some("word"));
+        assert_eq!(pool.fill_block(0, words()), words());
+        assert_eq!(pool.fill_block(BLOCK_PAGES, words()), words());
         assert_eq!(pool.get(0, 1), None);
         Ok(())
     }
@@ -555,7 +661,7 @@ mod tests {
         let mut there = pool(2, BLOCK_PAGES)?;
         there.take_whole();
         let page = there.take_whole().ok_or(ENOSPC)?;
-        assert_eq!(here.put(page), None);
+        here.put(page);
         assert_eq!(here.free_pages(), BLOCK_PAGES);
         assert_eq!(here.get(2 * BLOCK_PAGES, 1), None);
         Ok(())

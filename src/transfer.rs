@@ -79,8 +79,6 @@ pub(crate) fn to_device(
             continue;
         };
 
-        arrivals.make_room(rest)?;
-        arrivals.fill(rest)?;
         let (arrivals, pfns, reserve) = (&mut arrivals, &mut pfns, &mut reserve);
         move_piece(active, memory, rest, arrivals, pfns, &mut buffer, reserve)?;
 
@@ -98,7 +96,7 @@ pub(crate) fn to_device(
 }
 
 /// Moves what can be moved of `piece`, which lies in one block, and enters it into the page table of
-/// the device; `arrivals` has been filled for it.
+/// the device.
 fn move_piece(
     active: &mut Space<'_>,
     memory: &DeviceMemory,
@@ -112,6 +110,9 @@ fn move_piece(
     let mut rest = Some(piece);
 
     while let Some(range) = rest {
+        // Again for each VMA: the one before may have used it all.
+        arrivals.make_room(range)?;
+        arrivals.fill(range)?;
         active.fill(reserve)?;
         let mut batch = match active.collect(range, arrivals.has_huge(), pfns, buffer) {
             // Somebody else changes the very same pages.

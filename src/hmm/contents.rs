@@ -8,8 +8,9 @@
 use super::{
     page::SourcePage,
     range::{
-        BLOCK_ORDER,
-        BLOCK_PAGES, //
+        BLOCK_PAGES,
+        PIECE_ORDER,
+        PIECE_PAGES, //
     },
     sources::SmallSources,
     stock::Stock, //
@@ -183,77 +184,169 @@ impl Stock<Contents> {
     }
 }
 
-/// Kernel memory for the bytes of a huge page of a device, or of as many small ones, in one piece: that is
-/// allocated, and freed, much faster than in small pages.
+/// Kernel memory for the bytes of [`PIECE_PAGES`] small pages of a device, in one piece: that is allocated,
+/// and freed, much faster than page by page.
 ///
 /// # Invariants
 ///
-/// The [`BLOCK_PAGES`] pages from this one on are valid kernel memory, one allocation, and ours alone.
-pub(crate) struct BlockContents(NonNull<bindings::page>);
+/// The [`PIECE_PAGES`] pages from this one on are valid kernel memory, one allocation that is not compound,
+/// and ours alone.
+pub(crate) struct Piece(NonNull<bindings::page>);
 
 // SAFETY: Pages may be used and freed by any thread.
-unsafe impl Send for BlockContents {}
+unsafe impl Send for Piece {}
 
 // SAFETY: As for `Contents`.
-unsafe impl Sync for BlockContents {}
+unsafe impl Sync for Piece {}
 
-impl BlockContents {
+impl Piece {
     /// Allocates one, with any bytes in it, if there is such memory at hand: of the same node as
     /// [`Contents`], charged to the current process. Does not wait.
-    pub(crate) fn new() -> Option<Self> {
+    fn new() -> Option<Self> {
         // SAFETY: May be called wherever it is allowed to allocate.
-        let page = unsafe { shims::dmirror_shim_alloc_kernel_block(BLOCK_ORDER) };
+        let page = unsafe { shims::dmirror_shim_alloc_kernel_piece(PIECE_ORDER) };
         // INVARIANT: The allocation is new, and nobody else knows it.
         NonNull::new(page).map(Self)
     }
 
-    /// Fills it with zeroes.
-    pub(crate) fn clear(&mut self) {
-        // SAFETY: By the type invariant there are so many pages; they are borrowed exclusively.
-        unsafe { shims::dmirror_shim_clear_pages(self.0.as_ptr(), BLOCK_PAGES) };
-    }
+    /// The pages from the number `part` on, and how many there are, at most `count`.
+    fn pages_from(&mut self, part: usize, count: usize) -> (*mut bindings::page, usize) {
+        let part = part.min(PIECE_PAGES);
 
-    /// Fills it with the bytes of `from`, a huge page.
-    pub(crate) fn copy_from(&mut self, from: &SourcePage<'_>) {
-        let count = from.pages().min(BLOCK_PAGES);
-        // SAFETY: By the type invariants there are so many pages on both sides, one behind the other and
-        // in the direct map; ours nobody else accesses, as they are borrowed exclusively.
-        unsafe { shims::dmirror_shim_copy_pages(self.0.as_ptr(), from.as_ptr(), count) };
-    }
-
-    /// Fills the parts with these numbers with what the first of `sources` hold, one each: with zeroes for a
-    /// hole.
-    pub(crate) fn copy_all(&mut self, parts: Range<usize>, sources: &SmallSources<'_>) {
-        if parts.end > BLOCK_PAGES {
-            return;
-        }
-        let entries = sources.entries();
-        let count = parts.len().min(entries.len());
         // SAFETY: By the type invariant there are so many pages.
-        let first = unsafe { self.0.add(parts.start) };
-        // SAFETY: There are so many of both, ours one behind the other. By the type invariants all are in the
-        // direct map, and nobody else accesses ours, which are borrowed exclusively.
-        unsafe { shims::dmirror_shim_copy_sources_to(first.as_ptr(), entries.as_ptr(), count) };
+        let page = unsafe { self.0.add(part) };
+        (page.as_ptr(), count.min(PIECE_PAGES - part))
     }
 
-    /// What is in the small pages from the number `part` on, below [`BLOCK_PAGES`]: in `pages` of them,
-    /// at least one, if there are so many.
-    pub(crate) fn bytes(&self, part: usize, pages: usize) -> Option<Bytes<'_>> {
-        let left = BLOCK_PAGES.checked_sub(part).filter(|left| *left > 0)?;
+    /// What is in the small pages with the numbers `parts`, as far as there are such, at least one.
+    #[inline]
+    pub(crate) fn bytes(&self, parts: Range<usize>) -> Option<Bytes<'_>> {
+        let end = parts.end.min(PIECE_PAGES);
+        let pages = end.checked_sub(parts.start).filter(|pages| *pages > 0)?;
 
         // INVARIANT: By the type invariant; it stays for as long as `self` is borrowed.
         Some(Bytes {
             // SAFETY: By the type invariant there are so many.
-            page: unsafe { self.0.add(part) },
-            pages: pages.clamp(1, left),
+            page: unsafe { self.0.add(parts.start) },
+            pages,
             _contents: PhantomData,
         })
     }
+
+    /// Cuts it into small pages, which keep their bytes. Does not sleep or allocate.
+    ///
+    /// C: `split_page()`.
+    fn cut(self) -> Parts {
+        let first = core::mem::ManuallyDrop::new(self).0;
+        // SAFETY: By the type invariant it is one allocation, not compound, and ours alone.
+        unsafe { bindings::split_page(first.as_ptr(), PIECE_ORDER) };
+        // INVARIANT: They are small pages of their own now, and all still here.
+        Parts { first, taken: 0 }
+    }
 }
 
-impl Drop for BlockContents {
+impl Drop for Piece {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the pages are ours; nothing uses them afterwards.
-        unsafe { bindings::__free_pages(self.0.as_ptr(), BLOCK_ORDER) };
+        unsafe { bindings::__free_pages(self.0.as_ptr(), PIECE_ORDER) };
+    }
+}
+
+/// The small pages that a [`Piece`] has been cut into.
+///
+/// # Invariants
+///
+/// Of the [`PIECE_PAGES`] pages from `first` on, those with the number `taken` and above are valid kernel
+/// memory, small pages of their own, and ours alone.
+struct Parts {
+    first: NonNull<bindings::page>,
+    taken: usize,
+}
+
+impl Iterator for Parts {
+    type Item = Contents;
+
+    fn next(&mut self) -> Option<Contents> {
+        if self.taken >= PIECE_PAGES {
+            return None;
+        }
+        // SAFETY: By the type invariant there is such a page.
+        let page = unsafe { self.first.add(self.taken) };
+        // INVARIANT: It is not ours any more.
+        self.taken += 1;
+        // INVARIANT: By the type invariant, and it was still here.
+        Some(Contents(page))
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        // Those that nobody has taken.
+        self.for_each(drop);
+    }
+}
+
+/// Kernel memory for the bytes of a huge page of a device, or of as many small ones: all pieces of it.
+pub(crate) struct BlockContents([Option<Piece>; BLOCK_PAGES / PIECE_PAGES]);
+
+impl BlockContents {
+    /// Allocates all, with any bytes in them, if there is such memory at hand. Does not wait.
+    pub(crate) fn new() -> Option<Self> {
+        let mut pieces = [const { None }; BLOCK_PAGES / PIECE_PAGES];
+
+        for piece in &mut pieces {
+            *piece = Some(Piece::new()?);
+        }
+        Some(Self(pieces))
+    }
+
+    /// The pieces, in order.
+    pub(crate) fn into_pieces(self) -> [Option<Piece>; BLOCK_PAGES / PIECE_PAGES] {
+        self.0
+    }
+
+    /// Cuts all into small pages, which keep their bytes. Does not sleep or allocate.
+    pub(crate) fn cut(self) -> impl Iterator<Item = Contents> {
+        self.0.into_iter().flatten().flat_map(Piece::cut)
+    }
+
+    /// Fills it with zeroes.
+    pub(crate) fn clear(&mut self) {
+        for piece in self.0.iter_mut().flatten() {
+            let (page, count) = piece.pages_from(0, PIECE_PAGES);
+            // SAFETY: There are so many pages; they are borrowed exclusively.
+            unsafe { shims::dmirror_shim_clear_pages(page, count) };
+        }
+    }
+
+    /// Fills it with the bytes of `from`, a huge page.
+    pub(crate) fn copy_from(&mut self, from: &SourcePage<'_>) {
+        let firsts = (0..from.pages()).step_by(PIECE_PAGES);
+
+        for (piece, first) in self.0.iter_mut().flatten().zip(firsts) {
+            let (page, count) = piece.pages_from(0, from.pages() - first);
+            // SAFETY: By the invariant of `from` the folio has that many pages.
+            let source = unsafe { from.as_ptr().add(first) };
+            // SAFETY: There are so many pages on both sides, one behind the other and in the direct map; ours
+            // nobody else accesses, as they are borrowed exclusively.
+            unsafe { shims::dmirror_shim_copy_pages(page, source, count) };
+        }
+    }
+
+    /// Fills the parts from the number `part` on with what the first `count` of `sources` hold, one each: with
+    /// zeroes for a hole. As far as there are such parts and sources.
+    pub(crate) fn copy_all(&mut self, part: usize, count: usize, sources: &SmallSources<'_>) {
+        let mut entries = sources.entries();
+        let pieces = self.0.iter_mut().skip(part / PIECE_PAGES).flatten();
+        let (mut part, mut left) = (part % PIECE_PAGES, count.min(entries.len()));
+
+        for piece in pieces {
+            let (page, count) = piece.pages_from(part, left);
+            // SAFETY: There are so many of both, ours one behind the other. All are in the direct map, and
+            // nobody else accesses ours, which are borrowed exclusively.
+            unsafe { shims::dmirror_shim_copy_sources_to(page, entries.as_ptr(), count) };
+            entries = entries.get(count..).unwrap_or_default();
+            (part, left) = (0, left - count);
+        }
     }
 }

@@ -11,8 +11,10 @@
 
 use super::range::{
     BLOCK_ORDER,
-    BLOCK_PAGES, //
+    BLOCK_PAGES,
+    PIECE_PAGES, //
 };
+use kernel::prelude::*;
 
 /// Pages of the device that nobody uses, in one piece: what one device page is made of.
 ///
@@ -142,6 +144,8 @@ impl FreePages {
 /// Bits in one word of a set.
 const WORD: usize = u64::BITS as usize;
 
+static_assert!(WORD == PIECE_PAGES);
+
 /// The free pages of one block.
 ///
 /// # Invariants
@@ -188,8 +192,15 @@ impl FreeBlock {
         self.count == BLOCK_PAGES
     }
 
-    /// How many pages from the number `part` of the block on, at most `most` and 64, are not free, one behind
-    /// the other.
+    /// How many pages of the piece that the page number `part` of the block is in are not free.
+    pub(crate) fn used_in_piece(&self, part: usize) -> u32 {
+        self.free
+            .get(part / WORD)
+            .map_or(0, |bits| bits.count_zeros())
+    }
+
+    /// How many pages from the number `part` of the block on, to the end of its piece and at most `most`, are
+    /// not free, one behind the other. In a short block those behind its end are not, either.
     #[inline]
     pub(crate) fn used_from(&self, part: usize, most: usize) -> usize {
         let (word, bit) = (part / WORD, part % WORD);
@@ -255,6 +266,31 @@ impl FreeBlock {
         Ok(())
     }
 
+    /// Takes small pages back.
+    ///
+    /// # Errors
+    ///
+    /// Returns pages that are of another block.
+    pub(crate) fn put_all(&mut self, pages: FreePages) -> core::result::Result<(), FreePages> {
+        let (first, count) = (pages.first.wrapping_sub(self.first) as usize, pages.len());
+        if pages.pagemap != self.pagemap || first >= BLOCK_PAGES {
+            return Err(pages);
+        }
+        let (mut next, end) = (first, first + count);
+
+        // INVARIANT: What was in the hands of `pages` was not in the set, and lies in this block.
+        while next < end {
+            let (word, bit) = (next / WORD, next % WORD);
+            let count = (WORD - bit).min(end - next);
+            if let Some(bits) = self.free.get_mut(word) {
+                *bits |= u64::MAX >> (WORD - count) << bit;
+            }
+            next += count;
+        }
+        self.count += count;
+        Ok(())
+    }
+
     /// Sets the bit of the page `number` of the block.
     fn mark(&mut self, number: usize) {
         if let Some(bits) = self.free.get_mut(number / WORD) {
@@ -277,7 +313,6 @@ impl FreeBlock {
 #[kernel::macros::kunit_tests(dmirror_free)]
 mod tests {
     use super::*;
-    use kernel::prelude::*;
 
     /// Pages of no pagemap, or of one that does not exist.
     fn page(pagemap: u32, offset: u32, order: u32) -> FreePage {
@@ -364,6 +399,8 @@ mod tests {
         }
         assert_eq!(block.used_from(71, 99), 57);
         assert_eq!(block.used_from(BLOCK_PAGES, 1), 0);
+        assert_eq!((block.used_in_piece(0), block.used_in_piece(127)), (64, 63));
+        assert_eq!(block.used_in_piece(BLOCK_PAGES), 0);
         Ok(())
     }
 
@@ -375,8 +412,18 @@ mod tests {
         assert_eq!((pages.len(), pages.offsets()), (512, first..first + 512));
         assert_eq!(pages.take_pages(3).offsets(), first..first + 3);
         assert_eq!(pages.take_pages(0).len(), 0);
-        assert_eq!(pages.take_pages(999).offsets(), first + 3..first + 512);
+        let mut rest = pages.take_pages(999);
+        assert_eq!(rest.offsets(), first + 3..first + 512);
         assert!(pages.take_page().is_none());
+
+        // Back in three pieces, of which two do not end with a word.
+        for count in [70, 400, 999] {
+            let pages = rest.take_pages(count);
+            assert!(block.put_all(pages).is_ok());
+        }
+        assert_eq!(block.free_pages(), 509);
+        assert_eq!((block.used_from(0, 9), block.used_in_piece(0)), (3, 3));
+        assert_eq!(block.used_from(3, 9), 0);
         Ok(())
     }
 
@@ -438,6 +485,8 @@ mod tests {
         for (pagemap, offset) in [(u32::MAX, 0), (u32::MAX, 1024), (7, 512)] {
             let back = block.put(page(pagemap, offset, 0));
             assert_eq!(back.map_err(|page| page.offset()), Err(offset as usize));
+            let back = block.put_all(page(pagemap, offset, 0).into_small());
+            assert_eq!(back.map_err(|pages| pages.len()), Err(1));
         }
         assert_eq!(block.free_pages(), BLOCK_PAGES);
     }

@@ -18,6 +18,13 @@ pub(crate) const BLOCK_PAGES: usize = 1 << BLOCK_ORDER;
 /// The binary logarithm of [`BLOCK_PAGES`].
 pub(super) const BLOCK_ORDER: u32 = 9;
 
+/// How many pages, aligned to that, may have their contents in one piece: enough to make it cheap, few
+/// enough for one of them to keep it from being freed.
+pub(crate) const PIECE_PAGES: usize = 1 << PIECE_ORDER;
+
+/// The binary logarithm of [`PIECE_PAGES`].
+pub(super) const PIECE_ORDER: u32 = 6;
+
 /// Bytes that one page-table page maps (2 MiB).
 pub(crate) const BLOCK_SIZE: usize = BLOCK_PAGES * PAGE_SIZE;
 

@@ -46,7 +46,7 @@ impl<T> Stock<T> {
     /// # Errors
     ///
     /// [`ENOMEM`].
-    fn reserve(&mut self, count: usize, flags: Flags) -> Result {
+    pub(crate) fn reserve(&mut self, count: usize, flags: Flags) -> Result {
         let more = count.saturating_sub(self.pages.len());
 
         self.pages.reserve(more, flags)?;
@@ -132,7 +132,7 @@ impl<T> Stock<T> {
 
     /// Puts a page into it, if there is [room](Self::reserve) for it; else it is dropped. Returns if there
     /// was.
-    fn put(&mut self, page: T) -> bool {
+    pub(crate) fn put(&mut self, page: T) -> bool {
         self.pages.push_within_capacity(page).is_ok()
     }
 }
