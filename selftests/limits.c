@@ -286,4 +286,36 @@ TEST(parts_give_their_memory_back)
 	close(fd);
 }
 
+/*
+ * A page that comes to a block of pages that are on the device takes a page there, and
+ * not another block with memory for 512.
+ */
+TEST(one_page_takes_no_block)
+{
+	enum { ROUNDS = 32, MOST = 4096 };	/* KiB */
+	static char buf[HUGE];
+	char *mem = map_huge(1);
+	int fd = dev_open(0);
+	long before, after;
+
+	ASSERT_NE(mem, MAP_FAILED);
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(madvise(mem, HUGE, MADV_NOHUGEPAGE), 0);
+	ASSERT_TRUE(alone(mem, HUGE_PAGES));
+	fill(mem, HUGE_PAGES, SEED);
+	ASSERT_EQ(dev_take(fd, mem, HUGE_PAGES, buf), HUGE_PAGES);
+
+	before = kernel_kib();
+	for (size_t i = 0; i < ROUNDS; i++) {
+		EXPECT_TRUE(holds(mem + i * PAGE, 1, SEED + i));
+		EXPECT_EQ(dev_take(fd, mem, HUGE_PAGES, buf), HUGE_PAGES);
+	}
+	after = kernel_kib();
+	TH_LOG("%ld KiB more than before", after - before);
+	EXPECT_LT(after - before, MOST);
+	EXPECT_TRUE(holds(buf, HUGE_PAGES, SEED));
+	ASSERT_EQ(munmap(mem, HUGE), 0);
+	close(fd);
+}
+
 TEST_HARNESS_MAIN
