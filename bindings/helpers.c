@@ -347,7 +347,8 @@ static unsigned long alloc_and_split(gfp_t gfp, unsigned long count,
 
 	gfp |= __GFP_NOMEMALLOC | __GFP_THISNODE;
 	for (got = 0; got + size <= count; got += size) {
-		struct page *page = alloc_pages(gfp & ~__GFP_RECLAIM, SPLIT_ORDER);
+		struct page *page = alloc_pages(gfp & ~__GFP_DIRECT_RECLAIM,
+						SPLIT_ORDER);
 
 		if (!page)
 			break;
@@ -359,8 +360,8 @@ static unsigned long alloc_and_split(gfp_t gfp, unsigned long count,
 }
 
 /*
- * Several at a time, but with a memory policy of the process, which does not apply
- * to these.
+ * Those and bulk ignore the memory policy of the process: with one, a page at a
+ * time.
  */
 unsigned long dmirror_shim_alloc_movable_pages(unsigned long count,
 					       struct page **pages, bool wait)

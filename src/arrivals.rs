@@ -104,10 +104,10 @@ impl<'m> Arrivals<'m> {
             }
             DeviceMemory::Private(memory) => {
                 let (mut open, mut full) = (None, false);
-                let most = batch.taking_part() >= BLOCK_PAGES / 2;
 
                 batch.offer_small(|mut sources| {
-                    // A block that has small pages is not a huge one. Only what fills most of one gets it.
+                    // A block that has small pages is not a huge one. Only what fills half of it gets it.
+                    let most = sources.len() >= BLOCK_PAGES / 2;
                     if let Some(spare) = self.spare.take().filter(|_| most) {
                         open = self.block.take().and_then(|block| spare.open(block));
                     }

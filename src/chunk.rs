@@ -178,7 +178,7 @@ impl Chunk {
         unused: Option<FreePages>,
     ) {
         let unneeded = self.change(|pages| {
-            if let Some(unused) = unused {
+            if let Some(unused) = unused.filter(|unused| unused.len() > 0) {
                 pages.put_all(unused);
             }
             pages.fill_block(first, contents.into_pieces())

@@ -4,7 +4,8 @@
 //!
 //! Small and huge pages come from the same blocks of 2 MiB. A block that is given away in small
 //! pages is whole again when the last of them has come back. To keep blocks whole, small pages are
-//! taken from those of which some pages are in use already, and from the lowest of these.
+//! taken from those of which some pages are in use already, and from the lowest of these; but for as many
+//! as fill half of a block or more, which may get one.
 
 use crate::hmm::{
     free::{
@@ -181,8 +182,9 @@ impl<P, W> Pool<P, W> {
         }
     }
 
-    /// Gives parts of `pieces` to those pages of the block that begins with this number that are in use and
-    /// have nothing. Returns the pieces of which no page has a part. Does not sleep.
+    /// Gives parts of `pieces` to those pages of the block that begins with this number that are in use: none
+    /// of them has been taken by anybody else, who may store in it. Returns the pieces of which no page has a
+    /// part. Does not sleep.
     #[must_use = "is freed when the lock is not held"]
     pub(crate) fn fill_block(&mut self, number: usize, mut pieces: Pieces<W>) -> Pieces<W> {
         let (first, block) = (number / PIECE_PAGES, self.blocks.get(number / BLOCK_PAGES));
@@ -203,7 +205,8 @@ impl<P, W> Pool<P, W> {
     }
 
     /// What the page with this number holds, and those after it that hold parts of the same, at most `most`
-    /// in all. `None` if it is not in use.
+    /// in all. `None` if it is not in use. What has been taken and is not filled yet holds anything: nobody
+    /// may ask.
     #[inline]
     pub(crate) fn get(&self, number: usize, most: usize) -> Option<Held<'_, P, W>> {
         let slots = self.contents.get(number..)?;
@@ -243,7 +246,7 @@ impl<P, W> Pool<P, W> {
 
         if own.is_some() {
             // INVARIANT: It is one less; this was one.
-            shared.others -= 1;
+            shared.others = shared.others.saturating_sub(1);
             return (own, None);
         }
         (None, shared.release(1))

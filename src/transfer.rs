@@ -109,10 +109,9 @@ fn move_piece(
     let mut patience = Patience::new();
     let mut rest = Some(piece);
 
+    arrivals.make_room(piece)?;
+    arrivals.fill(piece)?;
     while let Some(range) = rest {
-        // Again for each VMA: the one before may have used it all.
-        arrivals.make_room(range)?;
-        arrivals.fill(range)?;
         active.fill(reserve)?;
         let mut batch = match active.collect(range, arrivals.has_huge(), pfns, buffer) {
             // Somebody else changes the very same pages.
@@ -128,6 +127,11 @@ fn move_piece(
         let (outcome, _) = batch.finish(|found| enter(found, reserve));
 
         memory.statistics().to_device.add(outcome);
+        // Another VMA: this one may have used all.
+        if let Some(range) = rest {
+            arrivals.make_room(range)?;
+            arrivals.fill(range)?;
+        }
     }
     Ok(())
 }

@@ -145,7 +145,7 @@ impl<'a> Pages<'a> {
     }
 
     /// How many pages, counted as small ones, took part when they had been collected.
-    pub(super) fn collected(&self) -> usize {
+    fn collected(&self) -> usize {
         match &self.batch {
             // mm has counted, and a huge page stands alone.
             Batch::Vma(raw) if !self.is_huge() => raw.cpages as usize,

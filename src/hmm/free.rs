@@ -58,7 +58,8 @@ impl FreePage {
         self.offset as usize
     }
 
-    /// How many small pages it is as large as: 1, or [`BLOCK_PAGES`] for a huge one.
+    /// How many small pages it is as large as: 1, or [`BLOCK_PAGES`] for a huge one. What mm gives back of a
+    /// huge one that it has cut may be something between.
     pub(crate) fn pages(&self) -> usize {
         1 << self.order
     }

@@ -94,7 +94,7 @@ impl Stock<SystemTarget> {
     ///
     /// A page is charged when it takes over the charge of the page that it replaces.
     ///
-    /// C: `alloc_pages_bulk()`.
+    /// C: `alloc_pages()` and `split_page()`, `alloc_pages_bulk()`.
     ///
     /// # Errors
     ///

@@ -273,11 +273,6 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
         });
     }
 
-    /// How many pages can move, holes included, counted as small ones.
-    pub(super) fn taking_part(&self) -> usize {
-        self.pages.collected()
-    }
-
     /// Whether it is one huge page, or the hole for one.
     pub(crate) fn is_huge(&self) -> bool {
         self.pages.is_huge()

@@ -197,11 +197,6 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
         self.collected.offer(choose);
     }
 
-    /// How many pages can move, holes included, counted as small ones.
-    pub(crate) fn taking_part(&self) -> usize {
-        self.collected.taking_part()
-    }
-
     /// Whether it is one huge page, or the hole for one.
     pub(crate) fn is_huge(&self) -> bool {
         self.collected.is_huge()
