@@ -22,8 +22,8 @@
  * (hmm_vma_walk_hole() is called by hmm_vma_walk_pmd(), too, with a depth of -1.)
  */
 static const char probes[] =
-	"p:onewalk/collect migrate_collect_pmd_entry\n"
-	"p:onewalk/collect_hole migrate_collect_pte_hole\n"
+	"p:onewalk/collect migrate_collect_pmd\n"
+	"p:onewalk/collect_hole migrate_collect_hole\n"
 	"p:onewalk/look hmm_vma_walk_pmd\n"
 	"p:onewalk/look_hole hmm_vma_walk_hole depth=%dx:s32\n"
 	"p:onewalk/flush flush_tlb_mm_range\n"
@@ -113,12 +113,12 @@ static void map_zeroes(char *mem)
 	touch(mem, NPAGES);
 }
 
-/* Here also when the pages are collected. Each entry is flushed by itself. */
+/* Here also when the pages are collected. */
 FIXTURE_VARIANT_ADD(count, zero_page_read)
 {
 	.prepare = map_zeroes,
 	.zeroes = true,
-	.flushes = NPAGES,
+	.flushes = 1,
 	.notifications = 2,
 };
 
@@ -127,7 +127,7 @@ FIXTURE_VARIANT_ADD(count, zero_page_write)
 	.prepare = map_zeroes,
 	.zeroes = true,
 	.write = true,
-	.flushes = NPAGES,
+	.flushes = 1,
 	.notifications = 2,
 };
 

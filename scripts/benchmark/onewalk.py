@@ -25,7 +25,7 @@ STATES = {
     "there": "on this device already",
 }
 SEQUENCES = ("one", "two", "three")
-WALKERS = ("hmm_vma_walk_pmd", "migrate_collect_pmd_entry", "migrate_first_missing")
+WALKERS = ("hmm_vma_walk_pmd", "migrate_collect_pmd", "migrate_first_missing")
 MAPPERS = ("__pte_offset_map", "pte_offset_map_lock", "pte_offset_map_ro_nolock",
            "pte_offset_map_rw_nolock")
 
@@ -201,12 +201,15 @@ class Windows:
             return sum(count for (caller, callee), count in called.items()
                        if caller in callers and callee in callees)
 
-        sums["collecting"] = calls("migrate_collect_pmd_entry") + calls("migrate_collect_pte_hole")
+        # Those of a page table are counted as its visit.
+        holes = calls("migrate_collect_hole") - edges({"migrate_collect_pmd"},
+                                                      {"migrate_collect_hole"})
+        sums["collecting"] = calls("migrate_collect_pmd") + holes
         sums["visits"] = (sums["collecting"] + calls("hmm_vma_walk_pmd") +
                           edges({"walk_pgd_range"}, {"hmm_vma_walk_hole"}))
         sums["looks"] = edges(WALKERS, MAPPERS)
         sums["entries"] = (edges({"walk_pgd_range"}, {"hmm_vma_walk_hole"}) +
-                           calls("migrate_collect_pte_hole"))
+                           holes)
         for name in WALKERS:
             looks = edges({name}, MAPPERS)
             if looks:
