@@ -206,6 +206,32 @@ TEST_F(onewalk, write_protected_hole)
 	EXPECT_TRUE(dev_sees(self->fd, self->mem, NPAGES, OTHER));
 }
 
+/*
+ * So has a protected zero page. The device's own page does not take its place, nor
+ * when nobody asks for a fault; but that of a fault for writing does.
+ */
+TEST_F(onewalk, write_protected_zero_page)
+{
+	struct uffd uffd;
+
+	touch(self->mem, NPAGES);
+	ASSERT_TRUE(uffd_open(&uffd, UFFD_FEATURE_PAGEFAULT_FLAG_WP, self->mem, SEED));
+	ASSERT_TRUE(uffd_register(&uffd, self->mem, NPAGES, UFFDIO_REGISTER_MODE_WP));
+	ASSERT_TRUE(uffd_protect(&uffd, self->mem, HALF, true));
+	ASSERT_TRUE(uffd_start(&uffd));
+
+	EXPECT_EQ(dev_take(self->fd, self->mem, NPAGES, scratch), -ENOENT);
+	EXPECT_TRUE(all_at(self->fd, self->mem + HALF * PAGE, HALF, AT_DEVICE));
+	EXPECT_TRUE(all_marked(self->mem, HALF, PM_UFFD | PM_PRESENT,
+			       PM_UFFD | PM_PRESENT));
+	EXPECT_EQ(dev_fault(self->fd, variant->write, self->mem, NPAGES).error, 0);
+	EXPECT_TRUE(all_marked(self->mem, HALF, PM_UFFD, variant->write ? 0 : PM_UFFD));
+	EXPECT_TRUE(dev_sees_zeroes(self->fd, self->mem, NPAGES));
+	fill(self->mem, NPAGES, OTHER);
+	EXPECT_TRUE(uffd_served(&uffd, 0, HALF, 0));
+	EXPECT_TRUE(dev_sees(self->fd, self->mem, NPAGES, OTHER));
+}
+
 /* A protected page in swap, fetched for reading: protected still. */
 TEST_F(onewalk, write_protected_in_swap)
 {
