@@ -400,7 +400,7 @@ void dmirror_shim_lock_page(struct page *page)
  */
 unsigned long dmirror_shim_lock_target(struct page *page)
 {
-	__SetPageLocked(page);
+	__folio_set_locked(page_folio(page));
 	return migrate_pfn(page_to_pfn(page));
 }
 

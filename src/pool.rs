@@ -92,9 +92,7 @@ impl<W> Shared<W> {
     /// Lets `count` of the pages go that hold parts. Returns the piece if these were the last.
     #[inline]
     fn release(&mut self, count: u32) -> Option<W> {
-        if self.piece.is_none() {
-            return None;
-        }
+        self.piece.as_ref()?;
         // INVARIANT: There is no piece without a page that holds a part of it.
         self.sharers = self.sharers.saturating_sub(count);
         match self.sharers {
@@ -557,9 +555,9 @@ mod tests {
         let mut pages = huge.into_small();
         let mut left = pages.take_pages(3);
         for offset in pages.offsets() {
-            let last = (offset % PIECE_PAGES == PIECE_PAGES - 1 && offset - number >= 64)
-                .then(|| words()[(offset - number) / PIECE_PAGES])
-                .flatten();
+            let is_last = offset % PIECE_PAGES == PIECE_PAGES - 1 && offset - number >= 64;
+            let mut words = words().into_iter().skip((offset - number) / PIECE_PAGES);
+            let last = words.next().flatten().filter(|_| is_last);
             assert_eq!(pool.clear(offset), (None, last));
         }
         pool.put_all(pages);

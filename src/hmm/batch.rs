@@ -148,7 +148,7 @@ impl<'a> Pages<'a> {
     fn collected(&self) -> usize {
         match &self.batch {
             // mm has counted, and a huge page stands alone.
-            Batch::Vma(raw) if !self.is_huge() => raw.cpages as usize,
+            Batch::Vma(raw) if !self.is_huge() => raw.cpages,
             _ => {
                 let taking_part = self.sources().filter(|src| src.migrates());
                 taking_part.map(MigratePfn::pages).sum()
