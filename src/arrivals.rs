@@ -20,11 +20,9 @@ use crate::{
         stock::Stock,
         watched::Batch, //
     },
-    memory::{
-        PrivateMemory,
-        Spare, //
-    },
-    mirror::HugePages, //
+    memory::PrivateMemory,
+    mirror::HugePages,
+    spare::Spare, //
 };
 use kernel::prelude::*;
 

@@ -19,10 +19,8 @@ use crate::{
         migrate::Select,
         pagemap::DeviceOwner, //
     },
-    memory::{
-        PrivateMemory,
-        Spare, //
-    },
+    memory::PrivateMemory,
+    spare::Spare,
     statistics::Statistics, //
 };
 use kernel::{

@@ -46,6 +46,8 @@ mod pool;
 #[deny(unsafe_code)]
 mod snapshot;
 #[deny(unsafe_code)]
+mod spare;
+#[deny(unsafe_code)]
 mod statistics;
 #[deny(unsafe_code)]
 mod transfer;
