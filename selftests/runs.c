@@ -8,7 +8,7 @@
 
 #include "huge.h"
 
-#define PAGES	500	/* fewer than a block, for which there is memory in one piece */
+#define PAGES	500	/* fewer than a block, for which there is memory in pieces */
 
 FIXTURE(runs)
 {

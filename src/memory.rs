@@ -157,8 +157,8 @@ impl PrivateMemory {
         self.chunks().find_map(|chunk| take(chunk, From::Any))
     }
 
-    /// Sets a block aside for a huge page, or as many small ones. `None` if there is no whole one, and no other chunk can
-    /// be had. May sleep long; no lock may be held.
+    /// Sets a block aside for a huge page, or as many small ones. `None` if there is no whole one, and no
+    /// other chunk can be had. May sleep long; no lock may be held.
     pub(crate) fn set_aside(&self) -> Option<Spare<'_>> {
         let spare = || {
             self.chunks_with_room(From::Any).find_map(|chunk| {

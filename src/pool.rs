@@ -15,6 +15,7 @@ use crate::hmm::{
     },
     range::{
         BLOCK_PAGES,
+        BLOCK_PIECES,
         PIECE_PAGES, //
     }, //
 };
@@ -43,7 +44,7 @@ pub(crate) enum From {
 }
 
 /// What the pages of a block hold in pieces.
-pub(crate) type Pieces<W> = [Option<W>; BLOCK_PAGES / PIECE_PAGES];
+pub(crate) type Pieces<W> = [Option<W>; BLOCK_PIECES];
 
 /// The pages of a chunk: their blocks, and for each page in use its contents, a `P` of its own or a part
 /// of a `W`, which [`PIECE_PAGES`] pages share.
@@ -253,7 +254,7 @@ impl<P, W> Pool<P, W> {
     /// The same for `count` pages from this one on, a power of two, none of which has contents of its own.
     #[must_use = "is freed when the lock is not held"]
     pub(crate) fn clear_shared(&mut self, number: usize, count: usize) -> Pieces<W> {
-        let mut pieces = [const { None }; BLOCK_PAGES / PIECE_PAGES];
+        let mut pieces = [const { None }; BLOCK_PIECES];
         let places = self.shared.iter_mut().skip(number / PIECE_PAGES);
         // CAST: It fits.
         let each = count.min(PIECE_PAGES) as u32;
@@ -400,7 +401,7 @@ mod tests {
         ["a", "b", "c", "d", "e", "f", "g", "h"].map(Some)
     }
 
-    const NOTHING: Pieces<&str> = [None; BLOCK_PAGES / PIECE_PAGES];
+    const NOTHING: Pieces<&str> = [None; BLOCK_PIECES];
 
     /// A pool with this many blocks, the last of which has only `last` pages.
     fn pool(blocks: u32, last: usize) -> Result<Letters> {

@@ -8,7 +8,7 @@
 use super::{
     page::SourcePage,
     range::{
-        BLOCK_PAGES,
+        BLOCK_PIECES,
         PIECE_ORDER,
         PIECE_PAGES, //
     },
@@ -116,7 +116,7 @@ impl Contents {
     }
 
     /// Fills the page with the bytes of the part of `from` with the number `part`: 0, or less than
-    /// [`BLOCK_PAGES`] if it is huge.
+    /// [`BLOCK_PAGES`](super::range::BLOCK_PAGES) if it is huge.
     #[inline]
     pub(crate) fn copy_from(&mut self, from: &SourcePage<'_>, part: usize) {
         if part >= from.pages() {
@@ -287,12 +287,12 @@ impl Drop for Parts {
 }
 
 /// Kernel memory for the bytes of a huge page of a device, or of as many small ones: all pieces of it.
-pub(crate) struct BlockContents([Option<Piece>; BLOCK_PAGES / PIECE_PAGES]);
+pub(crate) struct BlockContents([Option<Piece>; BLOCK_PIECES]);
 
 impl BlockContents {
     /// Allocates all, with any bytes in them, if there is such memory at hand. Does not wait.
     pub(crate) fn new() -> Option<Self> {
-        let mut pieces = [const { None }; BLOCK_PAGES / PIECE_PAGES];
+        let mut pieces = [const { None }; BLOCK_PIECES];
 
         for piece in &mut pieces {
             *piece = Some(Piece::new()?);
@@ -301,7 +301,7 @@ impl BlockContents {
     }
 
     /// The pieces, in order.
-    pub(crate) fn into_pieces(self) -> [Option<Piece>; BLOCK_PAGES / PIECE_PAGES] {
+    pub(crate) fn into_pieces(self) -> [Option<Piece>; BLOCK_PIECES] {
         self.0
     }
 
@@ -333,8 +333,8 @@ impl BlockContents {
         }
     }
 
-    /// Fills the parts from the number `part` on with what the first `count` of `sources` hold, one each: with
-    /// zeroes for a hole. As far as there are such parts and sources.
+    /// Fills the parts from the number `part` on with what the first `count` of `sources` hold, one each:
+    /// with zeroes for a hole. As far as there are such parts and sources.
     pub(crate) fn copy_all(&mut self, part: usize, count: usize, sources: &SmallSources<'_>) {
         let mut entries = sources.entries();
         let pieces = self.0.iter_mut().skip(part / PIECE_PAGES).flatten();

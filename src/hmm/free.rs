@@ -127,19 +127,6 @@ impl FreePages {
             count,
         }
     }
-
-    /// Takes out the first.
-    #[inline]
-    pub(crate) fn take_page(&mut self) -> Option<FreePage> {
-        let count = self.count.checked_sub(1)?;
-        let first = self.first;
-
-        // INVARIANT: That page is not among them any more.
-        self.first += 1;
-        self.count = count;
-        // SAFETY: By the type invariant it was in nobody else's hands.
-        Some(unsafe { FreePage::new(self.pagemap, first, 0) })
-    }
 }
 
 /// Bits in one word of a set.
@@ -256,12 +243,10 @@ impl FreeBlock {
         if page.pagemap != self.pagemap || first >= BLOCK_PAGES {
             return Err(page);
         }
-        // INVARIANT: What was in the hands of `page` was not in the set, and lies in this block; if it is
-        // as large, it is all of it.
+        // INVARIANT: What was in the hands of `page` was not in the set, and lies in this block.
         match page.pages() {
             1 => self.mark(first),
-            BLOCK_PAGES => self.free = [u64::MAX; BLOCK_PAGES / WORD],
-            pages => (first..first + pages).for_each(|number| self.mark(number)),
+            pages => self.mark_all(first, pages),
         }
         self.count += page.pages();
         Ok(())
@@ -277,17 +262,8 @@ impl FreeBlock {
         if pages.pagemap != self.pagemap || first >= BLOCK_PAGES {
             return Err(pages);
         }
-        let (mut next, end) = (first, first + count);
-
         // INVARIANT: What was in the hands of `pages` was not in the set, and lies in this block.
-        while next < end {
-            let (word, bit) = (next / WORD, next % WORD);
-            let count = (WORD - bit).min(end - next);
-            if let Some(bits) = self.free.get_mut(word) {
-                *bits |= u64::MAX >> (WORD - count) << bit;
-            }
-            next += count;
-        }
+        self.mark_all(first, count);
         self.count += count;
         Ok(())
     }
@@ -297,6 +273,36 @@ impl FreeBlock {
         if let Some(bits) = self.free.get_mut(number / WORD) {
             *bits |= 1 << (number % WORD);
         }
+    }
+
+    /// The same for `count` pages from this one on, a word at a time.
+    fn mark_all(&mut self, first: usize, count: usize) {
+        let (mut next, end) = (first, first + count);
+
+        while next < end {
+            let (word, bit) = (next / WORD, next % WORD);
+            let count = (WORD - bit).min(end - next);
+            if let Some(bits) = self.free.get_mut(word) {
+                *bits |= u64::MAX >> (WORD - count) << bit;
+            }
+            next += count;
+        }
+    }
+}
+
+/// Pages one by one, for tests.
+#[cfg(CONFIG_KUNIT = "y")]
+impl FreePages {
+    /// Takes out the first.
+    pub(crate) fn take_page(&mut self) -> Option<FreePage> {
+        let count = self.count.checked_sub(1)?;
+        let first = self.first;
+
+        // INVARIANT: That page is not among them any more.
+        self.first += 1;
+        self.count = count;
+        // SAFETY: By the type invariant it was in nobody else's hands.
+        Some(unsafe { FreePage::new(self.pagemap, first, 0) })
     }
 }
 

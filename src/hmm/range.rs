@@ -25,6 +25,9 @@ pub(crate) const PIECE_PAGES: usize = 1 << PIECE_ORDER;
 /// The binary logarithm of [`PIECE_PAGES`].
 pub(super) const PIECE_ORDER: u32 = 6;
 
+/// How many pieces a block has.
+pub(crate) const BLOCK_PIECES: usize = BLOCK_PAGES / PIECE_PAGES;
+
 /// Bytes that one page-table page maps (2 MiB).
 pub(crate) const BLOCK_SIZE: usize = BLOCK_PAGES * PAGE_SIZE;
 

@@ -101,10 +101,10 @@ impl<T> Stock<T> {
             let room = self.pages.capacity().saturating_sub(self.len());
             let wanted = (count - self.len()).min(BULK).min(room);
             let mut raw = [core::ptr::null_mut(); BULK];
-            if wanted == 0 {
-                return Err(ENOMEM);
-            }
-            let got = allocate(wanted, raw.as_mut_ptr());
+            let got = match wanted {
+                0 => 0,
+                wanted => allocate(wanted, raw.as_mut_ptr()),
+            };
             if got == 0 {
                 return Err(ENOMEM);
             }
