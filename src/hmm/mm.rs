@@ -118,9 +118,17 @@ impl<'a> MmapRead<'a> {
         unsafe { shims::dmirror_shim_first_populated(self.mm.as_raw(), range.start(), range.end()) }
     }
 
-    /// The VMA that holds `address`.
+    /// The VMA that holds `address` (C: `vma_lookup()`, which is half of the work of [`find_vma`]).
+    ///
+    /// [`find_vma`]: Self::find_vma
     pub(crate) fn vma_at(&self, address: usize) -> Option<&VmaRef> {
-        self.find_vma(address).filter(|vma| vma.start() <= address)
+        // SAFETY: `mm` is valid, and by the type invariant its mmap lock is held.
+        let vma = unsafe { bindings::vma_lookup(self.mm.as_raw(), address) };
+        if vma.is_null() {
+            return None;
+        }
+        // SAFETY: As in `find_vma()`.
+        Some(unsafe { VmaRef::from_raw(vma) })
     }
 }
 
