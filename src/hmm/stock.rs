@@ -13,31 +13,27 @@ use kernel::{
 const BULK: usize = 16;
 
 /// Pages that wait to be used, all of one kind.
-///
-/// # Invariants
-///
-/// If there is `one`, `pages` is empty, and has no room.
-pub(crate) struct Stock<T> {
-    /// For which the array needs no memory: most requests and faults are about just one page.
-    one: Option<T>,
-    pages: KVec<T>,
+pub(crate) struct Stock<T>(Room<T>);
+
+/// Room for pages, and those that there are.
+enum Room<T> {
+    /// For a single one, which needs no array: most requests and faults are about just one page.
+    One(Option<T>),
+    Many(KVec<T>),
 }
 
 impl<T> Stock<T> {
     /// No pages.
     pub(crate) fn new() -> Self {
-        // INVARIANT: There is none.
-        Self {
-            one: None,
-            pages: KVec::new(),
-        }
+        Self(Room::One(None))
     }
 
     /// How many pages there are.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        match self.one {
-            Some(_) => 1,
-            None => self.pages.len(),
+        match &self.0 {
+            Room::One(page) => usize::from(page.is_some()),
+            Room::Many(pages) => pages.len(),
         }
     }
 
@@ -46,17 +42,33 @@ impl<T> Stock<T> {
     /// # Errors
     ///
     /// [`ENOMEM`].
+    #[inline]
     pub(crate) fn reserve(&mut self, count: usize, flags: Flags) -> Result {
-        let more = count.saturating_sub(self.pages.len());
-
-        self.pages.reserve(more, flags)?;
-        if more > 0 {
-            // INVARIANT: There is room now, and it is in `pages`.
-            if let Some(one) = self.one.take() {
-                self.put(one);
-            }
+        let room = match &self.0 {
+            Room::One(_) => 1,
+            Room::Many(pages) => pages.capacity(),
+        };
+        if count <= room {
+            return Ok(());
         }
-        Ok(())
+        self.grow(count, flags)
+    }
+
+    /// The same, if there is less.
+    // Apart, to spare callers what it needs when there is enough.
+    #[inline(never)]
+    fn grow(&mut self, count: usize, flags: Flags) -> Result {
+        match &mut self.0 {
+            Room::One(page) => {
+                let mut pages = KVec::with_capacity(count, flags)?;
+                if let Some(page) = page.take() {
+                    pages.push(page, flags)?;
+                }
+                self.0 = Room::Many(pages);
+                Ok(())
+            }
+            Room::Many(pages) => Ok(pages.reserve(count.saturating_sub(pages.len()), flags)?),
+        }
     }
 
     /// Allocates until there are `count` pages. `allocate` is asked for so many, writes them to an array
@@ -89,22 +101,17 @@ impl<T> Stock<T> {
         allocate: impl Fn(usize, *mut *mut bindings::page) -> usize,
         wrap: impl Fn(NonNull<bindings::page>) -> T,
     ) -> Result {
-        if count == 1 && self.pages.capacity() == 0 {
+        self.reserve(count, flags)?;
+        if let Room::One(place) = &mut self.0 {
             let mut page = core::ptr::null_mut();
             allocate(1, &mut page);
-            // INVARIANT: There is no room.
-            self.one = NonNull::new(page).map(wrap);
-            return self.one.as_ref().map(|_| ()).ok_or(ENOMEM);
+            *place = NonNull::new(page).map(wrap);
+            return place.as_ref().map(|_| ()).ok_or(ENOMEM);
         }
-        self.reserve(count, flags)?;
         while self.len() < count {
-            let room = self.pages.capacity().saturating_sub(self.len());
-            let wanted = (count - self.len()).min(BULK).min(room);
+            let wanted = (count - self.len()).min(BULK);
             let mut raw = [core::ptr::null_mut(); BULK];
-            let got = match wanted {
-                0 => 0,
-                wanted => allocate(wanted, raw.as_mut_ptr()),
-            };
+            let got = allocate(wanted, raw.as_mut_ptr());
             if got == 0 {
                 return Err(ENOMEM);
             }
@@ -116,24 +123,38 @@ impl<T> Stock<T> {
     }
 
     /// The last `count` pages, if there are so many.
+    #[inline]
     pub(crate) fn last_mut(&mut self, count: usize) -> Option<&mut [T]> {
-        let first = self.len().checked_sub(count)?;
+        let pages = match &mut self.0 {
+            Room::One(page) => page.as_mut_slice(),
+            Room::Many(pages) => pages,
+        };
+        let first = pages.len().checked_sub(count)?;
 
-        match self.one {
-            Some(_) => self.one.as_mut_slice().get_mut(first..),
-            None => self.pages.get_mut(first..),
-        }
+        pages.get_mut(first..)
     }
 
     /// Takes out the last page.
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<T> {
-        self.pages.pop().or_else(|| self.one.take())
+        match &mut self.0 {
+            Room::One(page) => page.take(),
+            Room::Many(pages) => pages.pop(),
+        }
     }
 
     /// Puts a page into it, if there is [room](Self::reserve) for it; else it is dropped. Returns if there
     /// was.
+    #[inline]
     pub(crate) fn put(&mut self, page: T) -> bool {
-        self.pages.push_within_capacity(page).is_ok()
+        match &mut self.0 {
+            Room::One(place @ None) => {
+                *place = Some(page);
+                true
+            }
+            Room::One(Some(_)) => false,
+            Room::Many(pages) => pages.push_within_capacity(page).is_ok(),
+        }
     }
 }
 
@@ -163,11 +184,14 @@ mod tests {
     fn one_page_needs_no_array() -> Result {
         let mut stock = Stock::new();
         fill(&mut stock, 1, 1)?;
-        assert_eq!((stock.len(), stock.pages.capacity()), (1, 0));
+        assert!(stock.len() == 1 && matches!(stock.0, Room::One(_)));
         assert!(stock.last_mut(2).is_none());
         assert_eq!(stock.last_mut(1).map(|pages| pages.len()), Some(1));
         assert!(!stock.put('b'));
         assert_eq!((stock.pop(), stock.pop()), (Some('a'), None));
+        assert!(stock.reserve(1, GFP_KERNEL).is_ok() && stock.put('b'));
+        assert_eq!((stock.pop(), stock.len()), (Some('b'), 0));
+        assert!(matches!(stock.0, Room::One(None)));
         Ok(())
     }
 
@@ -177,11 +201,11 @@ mod tests {
         fill(&mut stock, 1, 1)?;
         fill(&mut stock, 40, 7)?;
         assert_eq!(stock.len(), 40);
-        assert!(stock.one.is_none());
+        assert!(matches!(stock.0, Room::Many(_)));
         // With room for it, a single one is as the others.
         while stock.pop().is_some() {}
         fill(&mut stock, 1, 1)?;
-        assert!(stock.one.is_none() && stock.put('b'));
+        assert!(matches!(stock.0, Room::Many(_)) && stock.put('b'));
         assert_eq!((stock.pop(), stock.len()), (Some('b'), 1));
         Ok(())
     }
