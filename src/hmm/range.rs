@@ -124,21 +124,22 @@ impl PageRange {
     }
 
     /// The first `count` pages; at least one, and not more than there are.
+    #[inline]
     pub(crate) fn first_pages(self, count: usize) -> Self {
-        self.split_at(
-            self.start
-                .saturating_add(count.max(1).saturating_mul(PAGE_SIZE)),
-        )
-        .0
+        // INVARIANT: Whole pages, at least one. OVERFLOW: No more than there are.
+        let end = self.start + count.max(1).min(self.pages()) * PAGE_SIZE;
+
+        Self { end, ..self }
     }
 
     /// All but the first `count` pages; `None` if that is all.
+    #[inline]
     pub(crate) fn skip_pages(self, count: usize) -> Option<Self> {
-        if count == 0 {
-            return Some(self);
-        }
-        self.split_at(self.start.saturating_add(count.saturating_mul(PAGE_SIZE)))
-            .1
+        // INVARIANT: Whole pages, at least one. OVERFLOW: Less than there are.
+        (count < self.pages()).then(|| Self {
+            start: self.start + count * PAGE_SIZE,
+            ..self
+        })
     }
 
     /// The pieces of this range, each in one block, in order.
