@@ -138,17 +138,18 @@ pub(crate) struct Progress {
 /// The outputs are written on failure too: they tell how far it went.
 pub(crate) fn serve(mirror: &Mirror, command: u32, argument: usize) -> Result<isize> {
     let operation = Operation::decode(command)?;
-    let argument = UserSlice::new(UserPtr::from_addr(argument), size_of::<Command>());
-    let (mut reader, mut writer) = argument.reader_writer();
-
-    let mut command: Command = transmute!(reader.read::<uapi::Words>()?);
+    let argument = UserPtr::from_addr(argument);
+    let mut reader = UserSlice::new(argument, size_of::<Command>()).reader();
+    let command: Command = transmute!(reader.read::<uapi::Words>()?);
 
     let mut progress = Progress::default();
     let result = run(mirror, operation, &command, &mut progress);
 
-    command.cpages = progress.pages as u64;
-    command.faults = progress.faults as u64;
-    let written = writer.write::<uapi::Words>(&transmute!(command));
+    let outputs: uapi::Outputs = [progress.pages as u64, progress.faults as u64];
+    let place = argument.wrapping_byte_add(uapi::OUTPUTS);
+    let written = UserSlice::new(place, size_of_val(&outputs))
+        .writer()
+        .write(&outputs);
 
     result.and(written).map(|()| 0)
 }

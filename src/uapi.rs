@@ -27,9 +27,17 @@ pub(crate) struct Command {
     pub(crate) faults: u64,
 }
 
-/// A [`Command`] as it is copied from and to the caller: so its size is known when it is compiled, and no
-/// check of the kernel's end of the copy is needed.
+/// A [`Command`] as it is copied from the caller: so its size is known when it is compiled, and no check of
+/// the kernel's end of the copy is needed.
 pub(crate) type Words = [u64; size_of::<Command>() / size_of::<u64>()];
+
+/// What is copied back to the caller, from the byte [`OUTPUTS`] of the [`Command`] on: its outputs.
+pub(crate) type Outputs = [u64; 2];
+
+/// See [`Outputs`].
+pub(crate) const OUTPUTS: usize = offset_of!(Command, cpages);
+
+static_assert!(offset_of!(Command, faults) == OUTPUTS + size_of::<u64>());
 
 /// The device reads memory.
 pub(crate) const READ: u32 = _IOWR::<Command>(b'H' as u32, 0x00);
