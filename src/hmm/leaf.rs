@@ -28,7 +28,7 @@ use kernel::{
 
 /// One entry of a leaf: empty, or where the page is. Of memory that the CPU addresses too, that is its
 /// physical address, with flags in the bits below [`PAGE_SHIFT`].
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Zeroable)]
 #[repr(transparent)]
 pub(super) struct Entry(u64);
 
@@ -120,16 +120,28 @@ impl Entry {
 ///
 /// # Invariants
 ///
-/// There are [`BLOCK_PAGES`] entries, or none once they have been taken; `used` of them are not empty.
+/// `used` of the entries are not empty. There are none once they have been taken.
 pub(super) struct Leaf {
     used: usize,
-    entries: KVec<Entry>,
+    entries: Option<Entries>,
 }
+
+/// The memory of a leaf.
+type Entries = KBox<[Entry; BLOCK_PAGES]>;
 
 impl Leaf {
     /// The entries.
+    #[inline]
     pub(super) fn entries(&self) -> &[Entry] {
-        &self.entries
+        self.entries.as_deref().map_or(&[], <[Entry; _]>::as_slice)
+    }
+
+    #[inline]
+    fn entries_mut(&mut self) -> &mut [Entry] {
+        match &mut self.entries {
+            Some(entries) => entries.as_mut_slice(),
+            None => &mut [],
+        }
     }
 
     /// How many entries are not empty.
@@ -164,17 +176,15 @@ impl Leaf {
     // It is made of what `entries` does.
     #[inline(always)]
     pub(super) fn set_each(&mut self, first: usize, entries: impl ExactSizeIterator<Item = Entry>) {
-        let slots = self
-            .entries
-            .get_mut(first..first.saturating_add(entries.len()));
+        let (used, end) = (self.used, first.saturating_add(entries.len()));
 
-        match slots {
-            Some(slots) if self.used == 0 => {
-                // INVARIANT: All were empty, and none of these is now.
-                self.used = slots.len();
+        match self.entries_mut().get_mut(first..end) {
+            Some(slots) if used == 0 => {
                 for (slot, entry) in slots.iter_mut().zip(entries) {
                     *slot = entry;
                 }
+                // INVARIANT: All were empty, and none of these is now.
+                self.used = end - first;
             }
             _ => {
                 for (part, entry) in entries.enumerate() {
@@ -184,13 +194,10 @@ impl Leaf {
         }
     }
 
-    /// The leaf, out of its node, which is about to go, if all entries are empty.
-    pub(super) fn take_empty(&mut self) -> Option<Self> {
-        (self.used == 0).then(|| Self {
-            used: 0,
-            // INVARIANT: They have been taken.
-            entries: core::mem::take(&mut self.entries),
-        })
+    /// The memory of the leaf, out of its node, which is about to go, if all entries are empty.
+    pub(super) fn take_empty(&mut self) -> Option<Blank> {
+        // INVARIANT: None is used.
+        self.entries.take_if(|_| self.used == 0).map(Blank)
     }
 
     /// Replaces the entry at `index`, a number below [`BLOCK_PAGES`].
@@ -206,29 +213,28 @@ impl Leaf {
     /// The same, if the entry that is there `yields`.
     #[inline(always)]
     fn set_if(&mut self, index: usize, entry: Entry, yields: impl FnOnce(Entry) -> bool) {
-        let Some(slot) = self.entries.get_mut(index).filter(|old| yields(**old)) else {
+        let slot = self.entries_mut().get_mut(index);
+        let Some(slot) = slot.filter(|old| yields(**old)) else {
             return;
         };
-        // INVARIANT: This one slot changes. OVERFLOW: It is among the `used`, if it is not empty.
+        let old = core::mem::replace(slot, entry);
+
+        // INVARIANT: This one slot has changed. OVERFLOW: It was among the `used`, if it was not empty.
         self.used += usize::from(entry != Entry::EMPTY);
-        self.used -= usize::from(*slot != Entry::EMPTY);
-        *slot = entry;
+        self.used -= usize::from(old != Entry::EMPTY);
     }
 }
 
-/// Memory for a leaf.
-struct Blank {
-    node: RBTreeNodeReservation<usize, Leaf>,
-    leaf: Leaf,
-}
-
-/// Memory for one leaf, enough to map one block: set aside before the notifier lock is taken, or left of
-/// a leaf that has become empty.
+/// The memory of a leaf, no entry of which is used.
 ///
 /// # Invariants
 ///
-/// The leaf has all its entries, and none is used.
-pub(crate) struct Reserve(Option<Blank>);
+/// All are empty.
+pub(super) struct Blank(Entries);
+
+/// Memory for one leaf, enough to map one block: set aside before the notifier lock is taken, or left of
+/// a leaf that has become empty.
+pub(crate) struct Reserve(Option<(RBTreeNodeReservation<usize, Leaf>, Blank)>);
 
 impl Reserve {
     /// Nothing as yet.
@@ -246,6 +252,7 @@ impl Reserve {
     /// # Errors
     ///
     /// [`ENOMEM`].
+    #[inline]
     pub(super) fn fill(&mut self) -> Result {
         if self.is_empty() {
             *self = Self::new()?;
@@ -259,22 +266,18 @@ impl Reserve {
     ///
     /// [`ENOMEM`].
     pub(super) fn new() -> Result<Self> {
-        let entries = KVec::from_elem(Entry::EMPTY, BLOCK_PAGES, GFP_KERNEL_ACCOUNT)?;
+        // INVARIANT: Zeroes are empty entries.
+        let blank = Blank(KBox::init(pin_init::init_zeroed(), GFP_KERNEL_ACCOUNT)?);
 
-        // INVARIANT: All entries are there, and empty.
-        Ok(Self(Some(Blank {
-            node: RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
-            leaf: Leaf { used: 0, entries },
-        })))
+        Ok(Self(Some((
+            RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
+            blank,
+        ))))
     }
 
-    /// The memory of a leaf, which was in `node` and is empty. Does not sleep.
-    pub(super) fn of(node: RBTreeNode<usize, Leaf>, leaf: Leaf) -> Self {
-        let is_blank = leaf.used == 0 && leaf.entries.len() == BLOCK_PAGES;
-        let node = node.into_reservation();
-
-        // INVARIANT: All entries are there, and none is used.
-        Self(is_blank.then_some(Blank { node, leaf }))
+    /// The memory of a leaf, which was in `node`. Does not sleep.
+    pub(super) fn of(node: RBTreeNode<usize, Leaf>, blank: Blank) -> Self {
+        Self(Some((node.into_reservation(), blank)))
     }
 
     /// Takes what `other` has, unless there is something. Does not sleep.
@@ -286,7 +289,12 @@ impl Reserve {
 
     /// A leaf for the block with this number, if there is memory for one. Does not sleep.
     pub(super) fn take(&mut self, block: usize) -> Option<RBTreeNode<usize, Leaf>> {
-        let Blank { node, leaf } = self.0.take()?;
+        let (node, Blank(entries)) = self.0.take()?;
+        // INVARIANT: By that of `Blank`.
+        let leaf = Leaf {
+            used: 0,
+            entries: Some(entries),
+        };
 
         Some(node.into_node(block, leaf))
     }
@@ -309,6 +317,7 @@ impl SpareLeaf {
     }
 
     /// Fills `reserve`, if there is nothing in it, with what is here. Does not sleep.
+    #[inline]
     pub(super) fn lend(&self, reserve: &mut Reserve) {
         if reserve.is_empty() {
             reserve.fill_from(&mut self.reserve.lock());
