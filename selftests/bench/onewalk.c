@@ -87,7 +87,7 @@ static const struct state {
 	{ "swapped",	make_swapped,	AT_NOWHERE },
 	{ "cached",	make_cached,	AT_NOWHERE },
 	{ "file",	make_file,	AT_SYSTEM_RO },
-	{ "other",	make_others,	AT_NOWHERE },
+	{ "other",	make_others,	AT_NOWHERE,	.undo = end_others },
 	{ "there",	make_there,	AT_DEVICE },
 };
 
