@@ -11,12 +11,16 @@ use super::{
     page::LockedPage, //
 };
 use crate::bindings as shims;
-use core::ptr::NonNull;
+use core::{
+    mem::MaybeUninit,
+    ptr::NonNull, //
+};
 
-/// The two ways to collect pages, and what C keeps about them.
-enum Batch<'a> {
+/// The two ways to collect pages, and to go on with them.
+#[derive(Clone, Copy)]
+enum Way {
     /// By virtual address.
-    Vma(&'a mut shims::migrate_vma),
+    Vma,
     /// By place on the device.
     Device,
 }
@@ -25,8 +29,9 @@ enum Batch<'a> {
 ///
 /// # Invariants
 ///
-/// * `src` and `dst` have as many entries as were collected. Where `src` names a page, it is locked
-///   and referenced by the batch, and unmapped.
+/// * `raw.src` and `raw.dst` are arrays that do not overlap, valid for `'a` and used by nobody else, of
+///   `raw.npages` entries each: as many as were collected. Where an entry of `src` names a page, it is locked and referenced by
+///   the batch, and unmapped.
 /// * Each entry of `dst` is 0, or names a page that is locked and referenced, and as large as what
 ///   `src` names there.
 /// * While `committed` is `None`, `migrate_vma_pages()` or its twin has not been called: `src` is as the
@@ -34,12 +39,13 @@ enum Batch<'a> {
 /// * Else it has been called once: `src` tells what has moved, and lock and reference of
 ///   the pages in `dst` are mm's, which gives them up in `migrate_vma_finalize()` or its twin, and
 ///   not before. What has taken the place of a hole may be mapped already.
-/// * If `batch` is by VMA, the mmap lock is held for as long as this lives: by `_mmap`, or by who made
-///   it.
+/// * If `way` is by VMA, `raw` is what they were collected with, and the mmap lock is held for as long as
+///   this lives: by `_mmap`, or by who made it.
 pub(super) struct Pages<'a> {
-    batch: Batch<'a>,
-    src: &'a mut [usize],
-    dst: &'a mut [usize],
+    // What C keeps of a migration has all that there is to know about the arrays: a batch is handed from
+    // step to step, and that costs less, the less it has of its own.
+    raw: &'a mut shims::migrate_vma,
+    way: Way,
     /// How many pages, counted as small ones, were to be replaced when they were committed.
     committed: Option<usize>,
     /// The lock of a batch that brings its own; released after all else has been done.
@@ -47,52 +53,85 @@ pub(super) struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    /// The pages that `migrate_vma_setup()` or `migrate_hmm_range_setup()` has collected into
-    /// `src`.
+    /// The pages that `migrate_vma_setup()` or `migrate_hmm_range_setup()` has collected with `raw`.
     ///
     /// # Safety
     ///
-    /// It has, with `raw`, and nothing has been done with them since; `src` and `dst` are the parts
-    /// of its arrays that it filled, `dst` with zeroes; the mmap lock has been held from then on
-    /// and is, by `mmap` or for as long as the result lives.
+    /// It has, and nothing has been done with them since. The arrays of `raw`, where it has written a source
+    /// and a target of 0 for each of `npages` pages, do not overlap, are valid for `'a`, and nobody else uses
+    /// them. The mmap lock has been held from then on and is, by `mmap` or for as long as the result lives.
+    #[inline]
     pub(super) unsafe fn of_vma(
         raw: &'a mut shims::migrate_vma,
-        src: &'a mut [usize],
-        dst: &'a mut [usize],
         mmap: Option<MmapRead<'a>>,
     ) -> Self {
         // INVARIANT: By the safety requirements.
         Self {
-            batch: Batch::Vma(raw),
-            src,
-            dst,
+            raw,
+            way: Way::Vma,
             committed: None,
             _mmap: mmap,
         }
     }
 
-    /// The pages that `migrate_device_range()` has collected into `src`.
+    /// The pages that `migrate_device_range()` has collected into `src`. `raw` is there for what is kept of
+    /// them.
     ///
     /// # Safety
     ///
     /// It has, and nothing has been done with them since; `dst` is all zeroes, and as long as
     /// `src`.
-    pub(super) unsafe fn of_device(src: &'a mut [usize], dst: &'a mut [usize]) -> Self {
-        // INVARIANT: By the safety requirements.
+    pub(super) unsafe fn of_device(
+        raw: &'a mut MaybeUninit<shims::migrate_vma>,
+        src: &'a mut [usize],
+        dst: &'a mut [usize],
+    ) -> Self {
+        // INVARIANT: By the safety requirements; both are borrowed for as long as `raw` is.
         Self {
-            batch: Batch::Device,
-            src,
-            dst,
+            raw: raw.write(shims::migrate_vma {
+                src: src.as_mut_ptr(),
+                dst: dst.as_mut_ptr(),
+                npages: src.len(),
+                ..Default::default()
+            }),
+            way: Way::Device,
             committed: None,
             _mmap: None,
         }
+    }
+
+    /// The sources.
+    #[inline]
+    fn src(&self) -> &[usize] {
+        // SAFETY: By the type invariant there are so many, and only C writes to them, not while `self` is
+        // borrowed.
+        unsafe { core::slice::from_raw_parts(self.raw.src, self.raw.npages) }
+    }
+
+    /// The targets.
+    #[inline]
+    fn dst(&self) -> &[usize] {
+        // SAFETY: As for `src()`.
+        unsafe { core::slice::from_raw_parts(self.raw.dst, self.raw.npages) }
+    }
+
+    /// Both; the targets to be written.
+    #[inline]
+    fn arrays(&mut self) -> (&[usize], &mut [usize]) {
+        // SAFETY: By the type invariant there are so many, apart from those of `src`; `self` is borrowed
+        // exclusively.
+        let dst = unsafe { core::slice::from_raw_parts_mut(self.raw.dst, self.raw.npages) };
+
+        (self.src(), dst)
     }
 
     /// Asks `choose` for the target of each entry that takes part and has none yet, by its source.
     ///
     /// The page of a source stays locked and referenced for as long as `self` lives.
     pub(super) fn offer(&mut self, mut choose: impl FnMut(MigratePfn) -> Option<LockedPage>) {
-        for (&src, dst) in filled(self.src).iter().zip(self.dst.iter_mut()) {
+        let (src, dst) = self.arrays();
+
+        for (&src, dst) in filled(src).iter().zip(dst) {
             let src = MigratePfn::new(src);
             if !src.migrates() || *dst != 0 {
                 continue;
@@ -119,7 +158,10 @@ impl<'a> Pages<'a> {
     /// lock and reference the caller gives up. The source takes part. All else stays as it is.
     pub(super) unsafe fn entries(&mut self) -> Option<(&[usize], &mut [usize])> {
         match self.committed {
-            None => Some((filled(self.src), self.dst)),
+            None => {
+                let (src, dst) = self.arrays();
+                Some((filled(src), dst))
+            }
             Some(_) => None,
         }
     }
@@ -131,13 +173,13 @@ impl<'a> Pages<'a> {
 
     /// The sources that are worth a look.
     fn sources(&self) -> impl Iterator<Item = MigratePfn> + '_ {
-        filled(self.src).iter().map(|&src| MigratePfn::new(src))
+        filled(self.src()).iter().map(|&src| MigratePfn::new(src))
     }
 
     /// The entries that have a target and still take part; after the commit, those that moved. With
     /// the number of each, its source and its target.
     fn taking_part(&self) -> impl Iterator<Item = (usize, MigratePfn, MigratePfn)> + '_ {
-        let entries = self.sources().zip(self.dst.iter()).enumerate();
+        let entries = self.sources().zip(self.dst()).enumerate();
 
         entries
             .map(|(index, (src, &dst))| (index, src, MigratePfn::new(dst)))
@@ -146,9 +188,9 @@ impl<'a> Pages<'a> {
 
     /// How many pages, counted as small ones, took part when they had been collected.
     fn collected(&self) -> usize {
-        match &self.batch {
+        match self.way {
             // mm has counted, and a huge page stands alone.
-            Batch::Vma(raw) if !self.is_huge() => raw.cpages,
+            Way::Vma if !self.is_huge() => self.raw.cpages,
             _ => {
                 let taking_part = self.sources().filter(|src| src.migrates());
                 taking_part.map(MigratePfn::pages).sum()
@@ -157,6 +199,7 @@ impl<'a> Pages<'a> {
     }
 
     /// Hands over the lock of the batch: see the invariants.
+    #[inline]
     pub(super) fn keep(&mut self, mmap: MmapRead<'a>) {
         self._mmap = Some(mmap);
     }
@@ -177,7 +220,7 @@ impl<'a> Pages<'a> {
     pub(super) fn outcome_of(&self, moved: usize) -> Outcome {
         let collected = self.committed.unwrap_or_else(|| self.collected());
 
-        Outcome::new(self.src.len(), collected, moved)
+        Outcome::new(self.raw.npages, collected, moved)
     }
 
     /// The pages that have moved, once committed: the number of each, its source and its target.
@@ -187,33 +230,21 @@ impl<'a> Pages<'a> {
         self.taking_part().take_while(move |_| committed)
     }
 
-    /// Lets C have the arrays, of which `src` and `dst` have been the only users meanwhile.
-    fn batch(&mut self) -> &mut Batch<'a> {
-        if let Batch::Vma(raw) = &mut self.batch {
-            raw.src = self.src.as_mut_ptr();
-            raw.dst = self.dst.as_mut_ptr();
-        }
-        &mut self.batch
-    }
-
     /// Lets the targets take over from their sources, unless that has been done. May sleep.
+    #[inline]
     pub(super) fn commit(&mut self) {
         if self.committed.is_some() {
             return;
         }
         let collected = self.collected();
-        match self.batch() {
-            // SAFETY: By the type invariant the batch has been collected, but not committed, its
+        match self.way {
+            // SAFETY: By the type invariant the pages have been collected with `raw`, but not committed, its
             // arrays are valid, and the mmap lock is held.
-            Batch::Vma(raw) => unsafe { shims::migrate_vma_pages(*raw) },
+            Way::Vma => unsafe { shims::migrate_vma_pages(self.raw) },
             // SAFETY: By the type invariant the pages of `src` have been collected, but not
             // committed.
-            Batch::Device => unsafe {
-                shims::migrate_device_pages(
-                    self.src.as_mut_ptr(),
-                    self.dst.as_mut_ptr(),
-                    self.src.len(),
-                )
+            Way::Device => unsafe {
+                shims::migrate_device_pages(self.raw.src, self.raw.dst, self.raw.npages)
             },
         }
         // INVARIANT: It has been called just now, for the first time.
@@ -225,22 +256,18 @@ impl Drop for Pages<'_> {
     fn drop(&mut self) {
         if self.committed.is_none() {
             // mm would take a page with a target for one that has been moved.
-            for dst in self.dst.iter_mut() {
+            for dst in self.arrays().1 {
                 if let Some(page) = take_target(core::mem::take(dst)) {
                     drop(page);
                 }
             }
         }
-        match self.batch() {
+        match self.way {
             // SAFETY: As for `commit()`; either that was called or there are no targets.
-            Batch::Vma(raw) => unsafe { shims::migrate_vma_finalize(*raw) },
+            Way::Vma => unsafe { shims::migrate_vma_finalize(self.raw) },
             // SAFETY: As for `commit()`; either that was called or there are no targets.
-            Batch::Device => unsafe {
-                shims::migrate_device_finalize(
-                    self.src.as_mut_ptr(),
-                    self.dst.as_mut_ptr(),
-                    self.src.len(),
-                )
+            Way::Device => unsafe {
+                shims::migrate_device_finalize(self.raw.src, self.raw.dst, self.raw.npages)
             },
         }
     }

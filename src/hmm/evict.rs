@@ -74,7 +74,7 @@ pub(super) unsafe fn evict<O: PagemapOps>(
             } else {
                 home.fill(count.min(in_use())).is_ok()
             };
-            let (true, Ok(Arrays { src, dst, .. })) = (filled, buffer.arrays(count)) else {
+            let (true, Ok(Arrays { src, dst, raw })) = (filled, buffer.arrays(count)) else {
                 continue;
             };
             let (Some(src), Some(dst)) = (src.get_mut(..count), dst.get_mut(..count)) else {
@@ -85,7 +85,7 @@ pub(super) unsafe fn evict<O: PagemapOps>(
             // SAFETY: By the safety requirements; `src` has room for all.
             unsafe { shims::dmirror_shim_migrate_device_range(src_entries, pagemap, first, count) };
             // SAFETY: That has collected the pages in use into `src`; `dst` is all zeroes.
-            let pages = unsafe { Pages::of_device(src, dst) };
+            let pages = unsafe { Pages::of_device(raw, src, dst) };
             let collected = Collected::new(pages, owner);
 
             if let Err(error) = bring_home(collected, &mut home, &mut Outcome::default()) {

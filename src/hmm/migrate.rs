@@ -44,7 +44,6 @@
 use super::{
     batch::Pages,
     buffer::{
-        written,
         Arrays,
         MigrateBuffer,
         Word, //
@@ -224,28 +223,31 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
         // reads none that it has not written.
         to_result(unsafe { shims::migrate_vma_setup(raw) })?;
 
-        let collected = raw.npages;
-        let src = src.get_mut(..collected).ok_or(E2BIG)?;
-        let dst = dst.get_mut(..collected).ok_or(E2BIG)?;
-        // SAFETY: The call has written a source for each page that it has come to.
-        let src = unsafe { written(src) };
-        // SAFETY: And a target: 0.
-        let dst = unsafe { written(dst) };
-        // SAFETY: The call has collected the pages into these parts of the arrays just now.
-        let pages = unsafe { Pages::of_vma(raw, src, dst, None) };
-
-        // C has started over: see `buffer`. The entries no longer belong to the addresses.
-        if collected != range.pages() {
-            return Err(EAGAIN);
+        match raw.npages {
+            collected if collected == range.pages() => {}
+            // No more than there is room for; else nothing that C says is of any use.
+            collected if collected > src.len() => return Err(E2BIG),
+            // C has started over: see `buffer`. The entries no longer belong to the addresses.
+            _ => {
+                // SAFETY: The call has collected pages just now, by the safety requirements with the mmap
+                // lock held, as it is still; none has a target.
+                unsafe { shims::migrate_vma_finalize(raw) };
+                return Err(EAGAIN);
+            }
         }
+        // SAFETY: The call has collected the pages just now: it has written a source and a target, 0, for
+        // each. The arrays are two parts of `buffer`, which is borrowed for `'a`, and used by nobody else from
+        // now on. By the safety requirements the mmap lock is held for as long as the result lives.
+        let pages = unsafe { Pages::of_vma(raw, None) };
+
         Ok(Self { pages, owner })
     }
 
     /// Hands over the mmap lock under which the pages have been collected: it is released after all
     /// else has been done.
-    pub(super) fn keep(mut self, mmap: MmapRead<'a>) -> Self {
+    #[inline]
+    pub(super) fn keep(&mut self, mmap: MmapRead<'a>) {
         self.pages.keep(mmap);
-        self
     }
 
     /// How many pages have been collected, huge ones as one.
@@ -335,6 +337,7 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
     }
 
     /// Lets the targets take over from their sources. May sleep.
+    #[inline]
     pub(crate) fn commit(mut self) -> Committed<'a> {
         self.pages.commit();
         Committed(self.pages)
@@ -404,11 +407,13 @@ impl Committed<'_> {
     }
 
     /// The same, if `moved` pages have moved: see [`Pages::outcome_of`].
+    #[inline]
     pub(super) fn outcome_of(&self, moved: usize) -> Outcome {
         self.0.outcome_of(moved)
     }
 
     /// Those that have moved: see [`Pages::moved`].
+    #[inline]
     pub(super) fn moved(&self) -> impl Iterator<Item = (usize, MigratePfn, MigratePfn)> + '_ {
         self.0.moved()
     }

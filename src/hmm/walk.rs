@@ -36,7 +36,6 @@
 use super::{
     batch::Pages,
     buffer::{
-        written,
         Arrays,
         MigrateBuffer, //
     },
@@ -197,12 +196,11 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
         let (raw, to_migrate) = (&raw mut raw, &raw mut *migrate);
 
         let walk = |locked: &mut bool| {
+            let _step = watching.at(Step::Migrating);
             // SAFETY: By the type invariants the lock of the notifier's address space is held, the
             // sequence was read before it was taken, and the arrays are long enough; C reads no entry of
             // them that it has not written. The owners in both structures are the same.
-            watching.during(Step::Migrating, || unsafe {
-                shims::dmirror_shim_hmm_range_collect(raw, to_migrate, locked)
-            })
+            unsafe { shims::dmirror_shim_hmm_range_collect(raw, to_migrate, locked) }
         };
         // SAFETY: The function clears `locked` if and only if it has released the lock.
         let (result, mmap) = unsafe { mmap.lend(walk) };
@@ -225,22 +223,16 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
             return Err(E2BIG);
         }
 
+        let step = watching.at(Step::Unmapping);
         // SAFETY: The walk has succeeded just now, and the lock has been held since. What it has
         // collected is within the arrays.
-        watching.during(Step::Unmapping, || unsafe {
-            shims::dmirror_shim_migrate_hmm_range_setup(raw)
-        });
+        unsafe { shims::dmirror_shim_migrate_hmm_range_setup(raw) };
+        drop(step);
 
-        let src = src.get_mut(..count).unwrap_or_default();
-        let dst = dst.get_mut(..count).unwrap_or_default();
-        // SAFETY: The walk has written a source for each page that it has handled.
-        let src = unsafe { written(src) };
-        // SAFETY: And a target: 0.
-        let dst = unsafe { written(dst) };
-        // SAFETY: The calls have collected the pages into these parts of the arrays, and nothing
-        // has been done with them; `dst` is all zeroes. The lock has been held since, and goes
-        // along.
-        let pages = unsafe { Pages::of_vma(migrate, src, dst, Some(mmap)) };
+        // SAFETY: The calls have collected the pages, and nothing has been done with them; the walk has
+        // written a source and a target, 0, for each that it has handled, no more than there is room for. The
+        // arrays are two parts of a buffer that is borrowed for `'a`, used by nobody else from now on. The lock has been held since, and goes along.
+        let pages = unsafe { Pages::of_vma(migrate, Some(mmap)) };
         let collected = Collected::new(pages, notifier.owner());
 
         let pfns = pfns.get_mut(..count).unwrap_or_default();

@@ -239,19 +239,16 @@ impl<'a, O: PagemapOps> Watching<'a, O> {
         }
     }
 
-    /// Runs `call`, which does nothing but call the function of mm that is `step` of the walk, and
-    /// undo that if need be.
-    pub(super) fn during<R>(&self, step: Step, call: impl FnOnce() -> R) -> R {
-        self.set(step);
-        let result = call();
-        self.set(Step::Elsewhere);
-        result
-    }
+    /// The watching thread is at `step` from now on, until the result is dropped: it does nothing but call
+    /// the function of mm that is that step of the walk, and undo that if need be.
+    #[inline]
+    pub(super) fn at(&self, step: Step) -> AtStep<'_> {
+        let current = self.mine.then(|| self.notifier.step());
 
-    fn set(&self, step: Step) {
-        if self.mine {
-            self.notifier.step().set(step);
+        if let Some(current) = current {
+            current.set(step);
         }
+        AtStep(current)
     }
 
     /// Ends the watch, with the changes up to now; nothing if there was none. `state` is that of the
@@ -262,6 +259,19 @@ impl<'a, O: PagemapOps> Watching<'a, O> {
             return None;
         }
         state.watch.take().map(|watch| watch.changes)
+    }
+}
+
+/// A step of the watching thread, which ends with this. Nothing, if there is no watch.
+#[must_use = "the step ends when this is dropped"]
+pub(super) struct AtStep<'a>(Option<&'a CurrentStep>);
+
+impl Drop for AtStep<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(current) = self.0 {
+            current.set(Step::Elsewhere);
+        }
     }
 }
 

@@ -123,25 +123,26 @@ impl<O: PagemapOps> Active<'_, O> {
         };
         let whole = whole && may_be_huge(vma);
         let vma = vma.as_ptr();
-        let collected = watching.during(Step::Migrating, || {
-            // SAFETY: The VMA is one of those that `mmap` locks, which goes along with the result. There
-            // is no page fault.
-            unsafe {
-                Collected::setup(
-                    vma,
-                    range,
-                    Select::System,
-                    whole,
-                    notifier.owner(),
-                    buffer,
-                    core::ptr::null_mut(),
-                )
-            }
-        })?;
+        let step = watching.at(Step::Migrating);
+        // SAFETY: The VMA is one of those that `mmap` locks, which goes along with the result. There is no
+        // page fault.
+        let mut collected = unsafe {
+            Collected::setup(
+                vma,
+                range,
+                Select::System,
+                whole,
+                notifier.owner(),
+                buffer,
+                core::ptr::null_mut(),
+            )
+        }?;
+        drop(step);
+        collected.keep(mmap);
         // INVARIANT: The watch began before the mmap lock was taken. All entries are zeroes. mm maps
         // what takes the place of nothing as the VMA allows.
         Ok(Batch {
-            collected: collected.keep(mmap),
+            collected,
             notifier,
             watching,
             holes_writable,
@@ -231,7 +232,9 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
             range,
             ..
         } = self;
-        let committed = watching.during(Step::Migrating, || collected.commit());
+        let step = watching.at(Step::Migrating);
+        let committed = collected.commit();
+        drop(step);
 
         let mut state = notifier.lock();
         // What changes from now on waits for the lock, and finds in the table what is entered there.
