@@ -189,6 +189,16 @@ fn copy_piece(
     (done, Stop::Done)
 }
 
+/// Whether the device finds the first page of `range`, in one block, in its own memory: whether it is worth
+/// a [`read_back`].
+#[inline]
+pub(crate) fn finds_own(active: &mut Space<'_>, range: PageRange) -> bool {
+    let table = active.lock();
+    let first = table.run(range.first_pages(1)).next();
+
+    first.is_some_and(|page| page.is_on_device())
+}
+
 /// Copies the pages of `block` to the caller's buffer, up to the first that is not on the device.
 /// Returns how many.
 ///
@@ -201,23 +211,20 @@ pub(crate) fn read_back(
     request: &Request,
     block: PageRange,
 ) -> Result<usize> {
-    let mut rest = Some(block);
     let mut copied = 0;
     let mut patience = Patience::new();
 
-    while let Some(range) = rest {
-        let piece = range.first_pages(PAGES_PER_LOCK);
+    while let Some(rest) = block.skip_pages(copied) {
         let (done, stop) = copy_piece(
             &active.lock(),
             memory,
             Direction::Read,
             request,
-            piece,
+            rest.first_pages(PAGES_PER_LOCK),
             |page| page.is_on_device(),
         );
 
         copied += done;
-        rest = range.skip_pages(done);
         if done > 0 {
             patience.renew();
         }

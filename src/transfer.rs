@@ -4,6 +4,7 @@
 
 use crate::{
     access::{
+        finds_own,
         look,
         read_back, //
     },
@@ -70,9 +71,10 @@ pub(crate) fn to_device(
             return Err(EINTR);
         }
         // What the device knows to be there need not move.
-        let known = match missing {
-            true => 0,
-            false => read_back(active, memory, request, block)?,
+        let known = if missing || !finds_own(active, block) {
+            0
+        } else {
+            read_back(active, memory, request, block)?
         };
         progress.pages += known;
         let Some(rest) = block.skip_pages(known) else {
