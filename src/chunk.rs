@@ -103,12 +103,12 @@ impl Room {
             let (chunks, bit) = (self.of(from), 1 << number);
             let mut before = chunks.load(Relaxed);
 
-            while let Err(now) = chunks.cmpxchg(
-                before,
-                if has { before | bit } else { before & !bit },
-                Relaxed,
-            ) {
-                before = now;
+            // Nobody else changes this bit, and most news are about one of the two.
+            while (before & bit != 0) != has {
+                match chunks.cmpxchg(before, before ^ bit, Relaxed) {
+                    Ok(_) => break,
+                    Err(now) => before = now,
+                }
             }
         }
     }

@@ -7,23 +7,23 @@
 //! taken from those of which some pages are in use already, and from the lowest of these; but for as many
 //! as fill half of a block or more, which may get one.
 
-use crate::hmm::{
-    free::{
-        FreeBlock,
-        FreePage,
-        FreePages, //
-    },
-    range::{
-        BLOCK_PAGES,
-        BLOCK_PIECES,
-        PIECE_PAGES, //
+use crate::{
+    chunk::CHUNK_PAGES,
+    hmm::{
+        free::{
+            FreeBlock,
+            FreePage,
+            FreePages, //
+        },
+        range::{
+            BLOCK_PAGES,
+            BLOCK_PIECES,
+            PIECE_PAGES, //
+        }, //
     }, //
 };
 use core::ops::Range;
-use kernel::{
-    bitmap::BitmapVec,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 /// What a page holds, or several that follow each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,14 +108,17 @@ impl<P, W> Pool<P, W> {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`].
+    /// [`ENOMEM`]; [`EINVAL`], if a chunk cannot have so many.
     pub(crate) fn new(pages: usize) -> Result<Self> {
+        if pages > CHUNK_PAGES {
+            return Err(EINVAL);
+        }
         let blocks = pages.div_ceil(BLOCK_PAGES);
         // INVARIANT: There is nothing in it, but room for all.
         Ok(Self {
             blocks: KVVec::with_capacity(blocks, GFP_KERNEL)?,
-            whole: Blocks::new(blocks)?,
-            rests: Blocks::new(blocks)?,
+            whole: Blocks::new(),
+            rests: Blocks::new(),
             free: 0,
             news: false,
             contents: filled(pages, || None)?,
@@ -148,7 +151,7 @@ impl<P, W> Pool<P, W> {
     /// That is known then.
     pub(crate) fn news(&mut self) -> (bool, bool) {
         self.news = false;
-        (self.rests.count > 0, self.whole.count > 0)
+        (!self.rests.is_empty(), !self.whole.is_empty())
     }
 
     /// Takes small pages that follow each other, up to `most`, which have no contents as yet. Does not
@@ -339,43 +342,45 @@ fn share(free: usize) -> Share {
     }
 }
 
-/// A set of blocks, by their numbers.
-///
-/// # Invariants
-///
-/// `count` is how many bits are set.
-struct Blocks {
-    bits: BitmapVec,
-    count: usize,
-}
+/// A set of blocks of a chunk, by their numbers: a bit for each.
+struct Blocks([u64; WORDS]);
+
+/// How many words these are.
+const WORDS: usize = (CHUNK_PAGES / BLOCK_PAGES).div_ceil(WORD);
+
+/// How many bits there are in a word.
+const WORD: usize = u64::BITS as usize;
 
 impl Blocks {
-    /// None of `blocks` blocks. May sleep.
-    fn new(blocks: usize) -> Result<Self> {
-        // INVARIANT: The bitmap is clear.
-        Ok(Self {
-            bits: BitmapVec::new(blocks, GFP_KERNEL)?,
-            count: 0,
-        })
+    /// None.
+    const fn new() -> Self {
+        Self([0; WORDS])
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(|bits| *bits == 0)
     }
 
     /// The lowest.
+    #[inline]
     fn first(&self) -> Option<usize> {
-        self.bits.next_bit(0)
+        let (word, bits) = (0..).zip(&self.0).find(|(_, bits)| **bits != 0)?;
+
+        Some(word * WORD + bits.trailing_zeros() as usize)
     }
 
-    /// Adds the block `index`, which is not there.
+    /// Adds the block `index`.
     fn insert(&mut self, index: usize) {
-        self.bits.set_bit(index);
-        // INVARIANT: So says the caller.
-        self.count += 1;
+        if let Some(bits) = self.0.get_mut(index / WORD) {
+            *bits |= 1 << (index % WORD);
+        }
     }
 
-    /// Removes the block `index`, which is there.
+    /// Removes the block `index`.
     fn remove(&mut self, index: usize) {
-        self.bits.clear_bit(index);
-        // INVARIANT: So says the caller.
-        self.count -= 1;
+        if let Some(bits) = self.0.get_mut(index / WORD) {
+            *bits &= !(1 << (index % WORD));
+        }
     }
 }
 
@@ -444,6 +449,27 @@ mod tests {
         assert_eq!(pool.get(page.offset(), 1), None);
         pool.put(page);
         assert_eq!(pool.free_pages(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn blocks_are_taken_from_the_lowest_on() -> Result {
+        const BLOCKS: usize = 70;
+        let mut pool = pool(BLOCKS as u32, BLOCK_PAGES)?;
+        let mut pages = KVec::with_capacity(BLOCKS, GFP_KERNEL)?;
+        while let Some(page) = pool.take_whole() {
+            assert_eq!(page.offset(), pages.len() * BLOCK_PAGES);
+            pages.push(page, GFP_KERNEL)?;
+        }
+        assert_eq!((pages.len(), pool.news()), (BLOCKS, (false, false)));
+        while let Some(page) = pages.pop() {
+            let lowest = page.offset();
+            pool.put(page);
+            let page = pool.take_whole().ok_or(ENOSPC)?;
+            assert_eq!(page.offset(), lowest);
+            pool.put(page);
+        }
+        assert_eq!(pool.news(), (false, true));
         Ok(())
     }
 
