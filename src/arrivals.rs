@@ -100,27 +100,37 @@ impl<'m> Arrivals<'m> {
             DeviceMemory::Private(_) if batch.is_huge() => {
                 batch.offer(|_, source| self.huge_target(&source));
             }
-            DeviceMemory::Private(memory) => {
-                let (mut open, mut full) = (None, false);
-
-                batch.offer_small(|mut sources| {
-                    // A block that has small pages is not a huge one. Only what fills half of it gets it.
-                    let most = sources.len() >= BLOCK_PAGES / 2;
-                    if let Some(spare) = self.spare.take().filter(|_| most) {
-                        open = self.block.take().and_then(|block| spare.open(block));
-                    }
-                    match &mut open {
-                        Some(block) => block.offer(&mut sources),
-                        None => full = full || !self.offer_small(memory, sources),
-                    }
-                });
+            DeviceMemory::Private(memory) if self.spare.is_none() => {
+                batch.offer_small(|sources| self.offer_small(memory, sources));
             }
+            DeviceMemory::Private(memory) => self.offer_in_block(memory, batch),
             DeviceMemory::Coherent(memory, _) => batch.offer(|_, source| match source {
                 Source::Hole => memory.zeroed(),
                 Source::System(source) => memory.copy_of(&source),
                 Source::Coherent(_) => None,
             }),
         }
+    }
+
+    /// Offers small pages: of the block that is set aside, if there are enough to fill half of it.
+    #[inline(never)]
+    fn offer_in_block(&mut self, memory: &PrivateMemory, batch: &mut Batch<'_, Chunk>) {
+        let mut open = None;
+
+        batch.offer_small(|mut sources| {
+            // A block that has small pages is not a huge one. Only what fills half of it gets it.
+            let most = sources.len() >= BLOCK_PAGES / 2;
+            if let Some(spare) = self.spare.take().filter(|_| most) {
+                open = self.block.take().and_then(|block| spare.open(block));
+            }
+            match &mut open {
+                Some(block) => {
+                    block.offer(&mut sources);
+                    true
+                }
+                None => self.offer_small(memory, sources),
+            }
+        });
     }
 
     /// Offers small pages of private memory. Returns false if it is full.

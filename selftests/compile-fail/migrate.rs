@@ -129,6 +129,7 @@ fn sources_after_offer<O: PagemapOps>(mut collected: Collected<'_, O>) {
     let mut kept: Option<SmallSources<'_>> = None;
     collected.offer_small(|sources| {
         kept = Some(sources); //~ E0521
+        true
     });
     drop(collected.commit());
     let _ = kept.map(|sources| sources.len());
@@ -141,12 +142,15 @@ fn targets_after_offer(mut sources: SmallSources<'_>, targets: LockedPages) {
 }
 
 fn targets_for_two<O: PagemapOps>(mut collected: Collected<'_, O>, targets: LockedPages) {
-    collected.offer_small(|mut sources| sources.offer(targets)); //~ E0507
+    collected.offer_small(|mut sources| {
+        sources.offer(targets); //~ E0507
+        true
+    });
 }
 
 fn offer_small_after_commit<O: PagemapOps>(mut collected: Collected<'_, O>) {
     let committed = collected.commit();
-    collected.offer_small(|_| {}); //~ E0382
+    collected.offer_small(|_| true); //~ E0382
     drop(committed);
 }
 

@@ -91,6 +91,7 @@ fn several<O: PagemapOps>(
         while let Some(targets) = targets(sources.len()) {
             sources.offer(targets);
         }
+        true
     });
     let _ = batch.finish(|found| found.publish(&mut reserve, |_| true));
     Ok(())

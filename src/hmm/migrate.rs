@@ -281,8 +281,8 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
     }
 
     /// Hands the small pages of system memory, and the holes, that have no target yet to `choose`: those
-    /// together that follow each other. It may be called several times.
-    pub(crate) fn offer_small(&mut self, mut choose: impl FnMut(SmallSources<'_>)) {
+    /// together that follow each other, as long as it returns true. It may be called several times.
+    pub(crate) fn offer_small(&mut self, mut choose: impl FnMut(SmallSources<'_>) -> bool) {
         // SAFETY: Only `SmallSources` writes to the places, which asks for such targets.
         let Some((src, dst)) = (unsafe { self.pages.entries() }) else {
             return;
@@ -294,7 +294,9 @@ impl<'a, O: PagemapOps> Collected<'a, O> {
             next = first + count;
             if let (Some(src), Some(dst)) = (src.get(first..next), dst.get_mut(first..next)) {
                 // SAFETY: They are such sources, and stay so while `self` is borrowed.
-                choose(unsafe { SmallSources::new(src, dst) });
+                if !choose(unsafe { SmallSources::new(src, dst) }) {
+                    break;
+                }
             }
         }
     }

@@ -204,7 +204,7 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
     }
 
     /// Hands the small pages that can move, and the holes, to `choose`: see [`Collected::offer_small`].
-    pub(crate) fn offer_small(&mut self, choose: impl FnMut(SmallSources<'_>)) {
+    pub(crate) fn offer_small(&mut self, choose: impl FnMut(SmallSources<'_>) -> bool) {
         self.collected.offer_small(choose);
     }
 
