@@ -57,14 +57,24 @@ impl<'m> Arrivals<'m> {
     /// # Errors
     ///
     /// Those of [`DeviceMemory::make_room`].
+    #[inline]
     pub(crate) fn make_room(&mut self, range: PageRange) -> Result {
-        if range.is_block() && self.spare.is_none() && self.huge_pages.may_allocate() {
-            self.spare = self.memory.set_aside();
+        if range.is_block() {
+            self.set_aside();
         }
         match self.spare {
             // Small pages may have it too.
             Some(_) => Ok(()),
             None => self.memory.make_room(range.pages()),
+        }
+    }
+
+    /// Sets a block aside, if there is none and a huge page may be allocated.
+    // Apart, to spare smaller ranges what it needs.
+    #[inline(never)]
+    fn set_aside(&mut self) {
+        if self.spare.is_none() && self.huge_pages.may_allocate() {
+            self.spare = self.memory.set_aside();
         }
     }
 
@@ -75,17 +85,36 @@ impl<'m> Arrivals<'m> {
     ///
     /// [`ENOMEM`].
     pub(crate) fn fill(&mut self, range: PageRange) -> Result {
-        if matches!(self.memory, DeviceMemory::Coherent(..)) {
+        let DeviceMemory::Private(memory) = self.memory else {
             return Ok(());
+        };
+        if self.spare.is_some() || self.block.is_some() {
+            return self.fill_block(memory, range.pages());
         }
-        if self.spare.is_some() && self.block.is_none() {
+        self.fill_stock(memory, range.pages())
+    }
+
+    /// Allocates memory for a block, unless there is some, or else for `count` pages.
+    #[inline(never)]
+    fn fill_block(&mut self, memory: &PrivateMemory, count: usize) -> Result {
+        if self.block.is_none() {
             self.block = BlockContents::new();
         }
         match self.block {
             // It may have to be cut, when nothing can be allocated.
             Some(_) => self.stock.reserve(BLOCK_PAGES, GFP_KERNEL_ACCOUNT),
-            None => self.stock.fill(range.pages()),
+            None => self.fill_stock(memory, count),
         }
+    }
+
+    /// Allocates until there are `count` pages for contents.
+    fn fill_stock(&mut self, memory: &PrivateMemory, count: usize) -> Result {
+        let missing = count.saturating_sub(self.stock.len());
+        if missing == 0 {
+            return Ok(());
+        }
+        self.stock.reserve(count, GFP_KERNEL_ACCOUNT)?;
+        self.stock.fill(count)
     }
 
     /// Whether there is room for a huge page.
@@ -135,14 +164,20 @@ impl<'m> Arrivals<'m> {
 
     /// Offers small pages of private memory. Returns false if it is full.
     fn offer_small(&mut self, memory: &PrivateMemory, mut sources: SmallSources<'_>) -> bool {
-        while let most @ 1.. = self.ready(sources.len()) {
+        while sources.len() > 0 {
+            let ready = match self.stock.len() {
+                0 => self.cut_block(),
+                ready => ready,
+            };
+            let most = ready.min(sources.len());
+            if most == 0 {
+                break;
+            }
             let Some(vacant) = memory.take(most) else {
                 return false;
             };
-            if let Some(contents) = self.stock.last_mut(vacant.len()) {
-                Contents::copy_all(contents, &sources);
-            }
-            let Some(targets) = vacant.store(&mut self.stock) else {
+            let copy = |contents: &mut _| Contents::copy_all(contents, &sources);
+            let Some(targets) = vacant.store(&mut self.stock, copy) else {
                 break;
             };
             sources.offer(targets);
@@ -150,14 +185,14 @@ impl<'m> Arrivals<'m> {
         true
     }
 
-    /// How many kernel pages there are, up to `most`, for the contents of small pages.
-    fn ready(&mut self, most: usize) -> usize {
-        if self.stock.len() == 0 && most > 0 {
-            for page in self.block.take().into_iter().flat_map(BlockContents::cut) {
-                self.stock.put(page);
-            }
+    /// Puts the kernel memory for a block, if there is any, into the stock, page by page. Returns how many there
+    /// are then.
+    #[inline(never)]
+    fn cut_block(&mut self) -> usize {
+        for page in self.block.take().into_iter().flat_map(BlockContents::cut) {
+            self.stock.put(page);
         }
-        self.stock.len().min(most)
+        self.stock.len()
     }
 
     /// A huge page of the device with the contents of `source`.

@@ -133,12 +133,12 @@ impl Chunk {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`].
+    /// Those of [`Pool::new`].
     pub(crate) fn new(
         number: usize,
         pages: usize,
         room: Arc<Room>,
-        statistics: Arc<Statistics>,
+            statistics: Arc<Statistics>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             number,
@@ -189,6 +189,7 @@ impl Chunk {
 
     /// Gives contents to the pages with these numbers, which were taken: from the end of `stock`, which
     /// has enough.
+    #[inline]
     pub(crate) fn fill(&self, numbers: Range<usize>, stock: &mut Stock<Contents>) {
         let mut pages = self.pages.lock();
 

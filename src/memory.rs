@@ -38,6 +38,7 @@ use crate::{
     spare::Spare,
     statistics::Statistics, //
 };
+use core::mem::ManuallyDrop;
 use kernel::{
     new_mutex,
     prelude::*,
@@ -122,8 +123,19 @@ impl PrivateMemory {
     ///
     /// Those of [`Pagemap::new`], when no page is free and no other chunk can be had. [`EINTR`] if
     /// killed while another thread adds one.
+    #[inline]
     pub(crate) fn make_room(&self, count: usize) -> Result {
-        if self.has_room(count) || self.is_complete() {
+        if self.has_room(count) {
+            return Ok(());
+        }
+        self.grow(count)
+    }
+
+    /// The same, if they are not there.
+    // Apart, to spare callers what it needs when they are.
+    #[inline(never)]
+    fn grow(&self, count: usize) -> Result {
+        if self.is_complete() {
             return Ok(());
         }
         let _guard = lock_killable(&self.grow)?;
@@ -220,14 +232,20 @@ impl PrivateMemory {
     }
 
     /// Whether `count` pages, at most those of a block, are free.
+    #[inline]
     fn has_room(&self, count: usize) -> bool {
+        self.chunks_with_room(From::Any).next().is_some() || self.has_rests(count)
+    }
+
+    /// Whether so many are free in blocks that are not whole.
+    #[inline(never)]
+    fn has_rests(&self, count: usize) -> bool {
         let mut free = 0;
 
-        self.chunks_with_room(From::Any).next().is_some()
-            || self.chunks_with_room(From::Rest).any(|chunk| {
-                free += chunk.ops().free_pages();
-                free >= count
-            })
+        self.chunks_with_room(From::Rest).any(|chunk| {
+            free += chunk.ops().free_pages();
+            free >= count
+        })
     }
 
     /// Whether the device has all chunks that it may have.
@@ -251,7 +269,12 @@ impl PrivateMemory {
                 DeviceIndex::new(number * CHUNK_PAGES),
                 pages as u32,
                 c"dmirror device memory",
-                Chunk::new(number, pages, self.room.clone(), self.statistics.clone()),
+                Chunk::new(
+                    number,
+                    pages,
+                    self.room.clone(),
+                    self.statistics.clone(),
+                ),
             ),
             GFP_KERNEL,
         )?;
@@ -280,16 +303,20 @@ impl Vacant<'_> {
         self.pages.len()
     }
 
-    /// Stores as many pages in them, from the end of `stock`: the last into the last, and so on. `None` if
-    /// these are too few. Never waits.
-    pub(crate) fn store(mut self, stock: &mut Stock<Contents>) -> Option<LockedPages> {
-        if stock.len() < self.len() {
-            return None;
-        }
-        let pages = self.pages.take_all();
+    /// Stores as many pages in them, from the end of `stock`, after `fill` has filled these: the last in the
+    /// last, and so on. `None` if these are too few. Never waits.
+    #[inline]
+    pub(crate) fn store(
+        self,
+        stock: &mut Stock<Contents>,
+        fill: impl FnOnce(&mut [Contents]),
+    ) -> Option<LockedPages> {
+        fill(stock.last_mut(self.len())?);
+        let mut vacant = ManuallyDrop::new(self);
+        let (chunk, pages) = (vacant.chunk, vacant.pages.take_all());
 
-        self.chunk.ops().fill(pages.offsets(), stock);
-        self.chunk.lock_pages(pages).ok()
+        chunk.ops().fill(pages.offsets(), stock);
+        chunk.lock_pages(pages).ok()
     }
 }
 

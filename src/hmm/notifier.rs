@@ -254,8 +254,7 @@ impl<O: PagemapOps> IntervalNotifier<O> {
             return true;
         }
 
-        // SAFETY: `range` is valid for the call.
-        let mut state = if unsafe { shims::dmirror_shim_range_blockable(range) } {
+        let mut state = if range.flags & bindings::MMU_NOTIFIER_RANGE_BLOCKABLE != 0 {
             this.state.lock()
         } else if let Some(state) = this.state.try_lock() {
             state
@@ -329,6 +328,7 @@ impl<'n, O: PagemapOps> Active<'n, O> {
     /// # Errors
     ///
     /// [`ENOMEM`].
+    #[inline]
     pub(crate) fn fill(&mut self, reserve: &mut Reserve) -> Result {
         self.notifier.owner().spare().lend(reserve);
         reserve.fill()

@@ -86,6 +86,7 @@ impl<'a> SmallSources<'a> {
 
     /// Offers `targets`, which have been filled, to the first sources, one to each. These are not among
     /// the sources any more. Targets for which there is no source are given back.
+    #[inline]
     pub(crate) fn offer(&mut self, targets: LockedPages) {
         let count = targets.len().min(self.len());
         let Some((dst, rest)) = core::mem::take(&mut self.dst).split_at_mut_checked(count) else {
