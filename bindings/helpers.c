@@ -8,6 +8,7 @@
 #include <linux/highmem.h>
 #include <linux/hmm.h>
 #include <linux/huge_mm.h>
+#include <linux/memcontrol.h>
 #include <linux/memremap.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
@@ -322,6 +323,24 @@ unsigned long dmirror_shim_alloc_kernel_pages(unsigned long count,
 					      struct page **pages)
 {
 	return alloc_pages_bulk(GFP_KERNEL_ACCOUNT | __GFP_NOWARN, count, pages);
+}
+
+/* Kernel memory that the root group allocates is charged to nobody. */
+bool dmirror_shim_page_may_be_reused(struct page *page)
+{
+	if (PageHWPoison(page))
+		return false;
+#ifdef CONFIG_MEMCG
+	if (memcg_kmem_online()) {
+		struct mem_cgroup *group, *own;
+
+		guard(rcu)();
+		group = folio_memcg(page_folio(page));
+		own = mem_cgroup_from_task(current);
+		return group ? group == own : !own || mem_cgroup_is_root(own);
+	}
+#endif
+	return true;
 }
 
 /* Of the same node as bulk, and only if it is at hand. Not compound: may be cut. */

@@ -81,6 +81,7 @@ struct dev_pagemap *dmirror_shim_device_folio_dissolve(struct folio *folio,
 						       unsigned int *order);
 unsigned long dmirror_shim_alloc_kernel_pages(unsigned long count,
 					      struct page **pages);
+bool dmirror_shim_page_may_be_reused(struct page *page);
 unsigned long dmirror_shim_alloc_movable_pages(unsigned long count,
 					       struct page **pages, bool wait);
 struct page *dmirror_shim_alloc_kernel_piece(unsigned int order);

@@ -9,6 +9,7 @@
 #include "nomem-cases.h"
 
 #define MOST		2000	/* injected failures that one act can have */
+#define KEPT		16	/* pages of memory that a device keeps */
 
 static bool set_up(struct stage *stage)
 {
@@ -64,7 +65,7 @@ static void fail_at_each(const struct deed *deed, struct sites *sites)
 	for (nth = 1; failed && nth < MOST && wrong < 5; nth++) {
 		int error = -1, again = 0;
 
-		if (!deed->prepare(&stage) || !fail_at(stage.fail_nth, nth)) {
+		if (!deed->prepare(&stage) || !forget_kept() || !fail_at(stage.fail_nth, nth)) {
 			printf("# allocation %u: not prepared: %s\n", nth, strerror(errno));
 			_exit(1);
 		}
@@ -103,6 +104,72 @@ TEST_F_TIMEOUT(nomem, each_allocation, TIMEOUT)
 	EXPECT_EQ(status, 0);
 	EXPECT_TRUE(show_sites(self->sites));
 	EXPECT_TRUE(devices_are_empty());
+}
+
+/* Takes pages that are charged to the group: as many are charged to it then. Does not return. */
+static void take_in_group(void)
+{
+	char *mem = map_pages(KEPT), *buf = map_pages(KEPT);
+	int fd = dev_open(0);
+	size_t before, after;
+
+	fill(mem, KEPT, SEED);
+	fill(buf, KEPT, OTHER);
+	/* Pages of those before may be on their way to the LRU. */
+	write_file("/proc/sys/vm/compact_memory", "1");
+	before = pages_charged();
+	if (fd < 0 || dev_take(fd, mem, KEPT, buf) != KEPT)
+		_exit(1);
+	after = pages_charged();
+	printf("# %zu pages were charged, then %zu\n", before, after);
+	fflush(stdout);
+	_exit(after + KEPT / 2 < before);
+}
+
+/* What is kept of pages of others would be charged to nobody who has pages there. */
+TEST_F_TIMEOUT(afterwards, what_is_kept_is_for_its_group, TIMEOUT)
+{
+	char *mem = map_pages(KEPT), *buf = map_pages(KEPT);
+	int fd = dev_open(0), status = -1;
+	pid_t child;
+
+	fill(mem, KEPT, SEED);
+	ASSERT_EQ(dev_take(fd, mem, KEPT, buf), KEPT);
+	ASSERT_EQ(munmap(mem, KEPT * PAGE), 0);
+	ASSERT_TRUE(make_group());
+	child = fork_into_group();
+	ASSERT_GE(child, 0);
+	if (!child)
+		take_in_group();
+	EXPECT_EQ(waitpid(child, &status, 0), child);
+	EXPECT_EQ(status, 0);
+	close(fd);
+}
+
+/* Moves pages, and closes the file before they go. Does not return. */
+static void close_and_unmap(void)
+{
+	char *mem = map_pages(KEPT), *buf = map_pages(KEPT);
+	int fd = dev_open(0);
+
+	fill(mem, KEPT, SEED);
+	_exit(fd < 0 || dev_take(fd, mem, KEPT, buf) != KEPT || close(fd) ||
+	      munmap(mem, KEPT * PAGE));
+}
+
+TEST_F_TIMEOUT(afterwards, nothing_is_kept_for_nobody, TIMEOUT)
+{
+	int status = -1;
+	pid_t child;
+
+	ASSERT_TRUE(make_group());
+	child = fork_into_group();
+	ASSERT_GE(child, 0);
+	if (!child)
+		close_and_unmap();
+	EXPECT_EQ(waitpid(child, &status, 0), child);
+	EXPECT_EQ(status, 0);
+	EXPECT_TRUE(group_is_empty());
 }
 
 TEST_F_TIMEOUT(afterwards, no_page_is_lost, TIMEOUT)

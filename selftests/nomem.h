@@ -51,6 +51,12 @@ static inline int open_fail_nth(void)
 	return open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 }
 
+/* A device keeps some memory for the next pages, until a file of it is closed. */
+static inline bool forget_kept(void)
+{
+	return !close(dev_open(0));
+}
+
 /* From now on, allocation number @nth of this thread fails; 0 is for none. */
 static inline bool fail_at(int fail_nth, unsigned int nth)
 {

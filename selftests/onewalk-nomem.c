@@ -136,7 +136,7 @@ static unsigned int fail_at_each(const struct state *state, struct stage *stage,
 		long ret, again = moves;
 		bool right;
 
-		if (!state->prepare(stage) || !fail_at(stage->fail_nth, nth)) {
+		if (!state->prepare(stage) || !forget_kept() || !fail_at(stage->fail_nth, nth)) {
 			printf("# allocation %u: not prepared: %s\n", nth, strerror(errno));
 			return 1;
 		}
@@ -217,7 +217,7 @@ TEST_F(afterwards, each_place_was_met)
 {
 	static const char *const places[] = {
 		/* of the driver: the request, its page table, pages on their way */
-		"ioctl::run", "leaf::Reserve", "leaf::Entry", "Stock::contents::Contents",
+		"ioctl::run", "leaf::Reserve", "Stock::contents::Contents",
 		"Stock::fresh::SystemTarget",
 		/* of mm, for what is missing */
 		"do_swap_page < handle_mm_fault < migrate_vma_collect",

@@ -107,13 +107,14 @@ impl<'m> Arrivals<'m> {
         }
     }
 
-    /// Allocates until there are `count` pages for contents.
+    /// Takes what the device has kept of other pages, and allocates, until there are `count` pages for contents.
     fn fill_stock(&mut self, memory: &PrivateMemory, count: usize) -> Result {
         let missing = count.saturating_sub(self.stock.len());
         if missing == 0 {
             return Ok(());
         }
         self.stock.reserve(count, GFP_KERNEL_ACCOUNT)?;
+        memory.kept().take(&mut self.stock, missing);
         self.stock.fill(count)
     }
 

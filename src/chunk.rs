@@ -9,7 +9,7 @@
 //!
 //! # Lock order
 //!
-//! The lock of a chunk is the last of all: mm frees pages with a page table lock held, and so nothing
+//! The lock of a chunk is one of the last: mm frees pages with a page table lock held, and so nothing
 //! is allocated, freed or waited for under it.
 
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
         pagemap::PagemapOps,
         stock::Stock, //
     },
+    kept::Kept,
     pool::{
         From,
         Held,
@@ -124,12 +125,13 @@ pub(crate) struct Chunk {
     #[pin]
     pages: SpinLock<Pages>,
     room: Arc<Room>,
+    kept: Arc<Kept>,
     statistics: Arc<Statistics>,
 }
 
 impl Chunk {
     /// The chunk `number` of a device, of `pages` pages, none of which are there yet. It tells `room`
-    /// what it has. May sleep.
+    /// what it has, and leaves to `kept` what it does not need. May sleep.
     ///
     /// # Errors
     ///
@@ -138,7 +140,8 @@ impl Chunk {
         number: usize,
         pages: usize,
         room: Arc<Room>,
-            statistics: Arc<Statistics>,
+        kept: Arc<Kept>,
+        statistics: Arc<Statistics>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             number,
@@ -147,6 +150,7 @@ impl Chunk {
                 new_spinlock!(pool, "Chunk::pages")
             },
             room,
+            kept,
             statistics,
         })
     }
@@ -278,13 +282,16 @@ impl PagemapOps for Chunk {
         if page.pages() > 1 {
             return self.free_large(page);
         }
-        let contents = self.change(|pages| {
+        let (own, piece) = self.change(|pages| {
             let contents = pages.clear(page.offset());
             pages.put(page);
             contents
         });
         // Nothing is freed under the lock.
-        drop(contents);
+        if let Some(contents) = own {
+            self.kept.keep(contents);
+        }
+        drop(piece);
     }
 
     fn copy_to_system(&self, first: DeviceIndex, targets: &mut [SystemTarget]) -> Result<usize> {

@@ -149,6 +149,20 @@ impl DeviceMemory {
         }
     }
 
+    /// A file of the device is opened. What is kept of the contents of private pages depends on that.
+    pub(crate) fn file_opens(&self) {
+        if let Self::Private(memory) = self {
+            memory.kept().file_opens();
+        }
+    }
+
+    /// It is closed again.
+    pub(crate) fn file_closes(&self) {
+        if let Self::Private(memory) = self {
+            memory.kept().file_closes();
+        }
+    }
+
     /// Lends the contents of the page `index` of private memory, and of those after it, up to `pages` in
     /// all, to `access`: see [`Chunk::lend`](crate::chunk::Chunk::lend).
     #[inline]

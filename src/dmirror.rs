@@ -32,6 +32,8 @@ mod homecoming;
 #[deny(unsafe_code)]
 mod ioctl;
 #[deny(unsafe_code)]
+mod kept;
+#[deny(unsafe_code)]
 mod memory;
 #[deny(unsafe_code)]
 mod mirror;

@@ -31,6 +31,7 @@ use crate::{
         },
         stock::Stock, //
     },
+    kept::Kept,
     pool::{
         From,
         Pool, //
@@ -61,6 +62,7 @@ pub(crate) struct PrivateMemory {
     owner: DeviceOwner<Chunk>,
     chunks: [SetOnce<Pin<KBox<Pagemap<Chunk>>>>; MAX_CHUNKS],
     room: Arc<Room>,
+    kept: Arc<Kept>,
     capacity: Capacity,
     statistics: Arc<Statistics>,
     /// Held while a chunk is added.
@@ -81,6 +83,7 @@ impl PrivateMemory {
                 owner: DeviceOwner::new()?,
                 chunks: [const { SetOnce::new() }; MAX_CHUNKS],
                 room: Arc::new(Room::new(), GFP_KERNEL)?,
+                kept: Kept::new()?,
                 capacity,
                 statistics: Statistics::new()?,
                 grow <- new_mutex!((), "PrivateMemory::grow"),
@@ -167,6 +170,11 @@ impl PrivateMemory {
         // Whatever the hints say: others may have made a rest of the last whole block, or the reverse,
         // between the look for the one and for the other.
         self.chunks().find_map(|chunk| take(chunk, From::Any))
+    }
+
+    /// What is kept of the contents of pages that have left the device.
+    pub(crate) fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     /// Sets a block aside for a huge page, or as many small ones. `None` if there is no whole one, and no
@@ -273,6 +281,7 @@ impl PrivateMemory {
                     number,
                     pages,
                     self.room.clone(),
+                    self.kept.clone(),
                     self.statistics.clone(),
                 ),
             ),

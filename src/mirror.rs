@@ -38,10 +38,26 @@ pub(crate) type Space<'a> = Active<'a, Chunk>;
 pub(crate) struct Mirror {
     #[pin]
     notifier: IntervalNotifier<Chunk>,
-    memory: Arc<DeviceMemory>,
+    memory: OpenMemory,
     /// READ and WRITE move the pages to the device that they fault on.
     migrates: Atomic<bool>,
     huge_pages: HugePages,
+}
+
+/// The memory of the device, which knows that a file is open.
+struct OpenMemory(Arc<DeviceMemory>);
+
+impl OpenMemory {
+    fn new(memory: Arc<DeviceMemory>) -> Self {
+        memory.file_opens();
+        Self(memory)
+    }
+}
+
+impl Drop for OpenMemory {
+    fn drop(&mut self) {
+        self.0.file_closes();
+    }
 }
 
 /// The huge pages that the requests of an open file allocate, on the device and in the system. A
@@ -81,7 +97,7 @@ impl Mirror {
 
     /// The memory of the device.
     pub(crate) fn memory(&self) -> &DeviceMemory {
-        &self.memory
+        &self.memory.0
     }
 
     /// The huge pages of its requests.
@@ -112,7 +128,7 @@ impl MinorDevice for Mirror {
         KBox::try_pin_init(
             try_pin_init!(Self {
                 notifier <- IntervalNotifier::new(mm, memory.owner().clone()),
-                memory: memory.clone(),
+                memory: OpenMemory::new(memory.clone()),
                 migrates: Atomic::new(false),
                 huge_pages: HugePages::new(),
             }),

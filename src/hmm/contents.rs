@@ -139,6 +139,13 @@ impl Contents {
         unsafe { shims::dmirror_shim_copy_sources(pages, entries.as_ptr(), count) };
     }
 
+    /// Whether it is as good as what the current process would allocate instead: charged to the same control
+    /// group, or to none if that would not be, either; and no defective memory.
+    pub(crate) fn may_be_reused(&self) -> bool {
+        // SAFETY: By the type invariant it is a page of kernel memory, which nobody frees meanwhile.
+        unsafe { shims::dmirror_shim_page_may_be_reused(self.0.as_ptr()) }
+    }
+
     /// What is in it.
     pub(crate) fn bytes(&self) -> Bytes<'_> {
         // INVARIANT: By the type invariant; it stays for as long as `self` is borrowed.
