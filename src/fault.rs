@@ -228,14 +228,14 @@ impl<'m> Migrator<'m> {
             return Ok(None);
         };
         self.memory.statistics().pause.wait();
-        let (pages, rest) = (batch.walked(), batch.rest());
+        let pages = batch.walked();
         self.arrivals.offer(&mut batch);
         let (outcome, entered) = batch.finish(|found| enter(found, access, &mut self.reserve));
 
         self.memory.statistics().to_device.add(outcome);
         Ok(Some(Walked {
             pages,
-            rest,
+            rest: range.skip_pages(pages.pages()),
             entered,
         }))
     }

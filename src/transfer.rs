@@ -123,7 +123,7 @@ fn move_piece(
             }
             batch => batch?,
         };
-        rest = batch.rest();
+        rest = range.skip_pages(batch.walked().pages());
         memory.statistics().pause.wait();
         arrivals.offer(&mut batch);
         let (outcome, _) = batch.finish(|found| enter(found, reserve));

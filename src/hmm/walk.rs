@@ -145,7 +145,7 @@ impl<O: PagemapOps> Active<'_, O> {
 impl<'a, O: PagemapOps> Walk<'a, O> {
     /// Makes the pages from the start of the range on present, as a fault of the device for this
     /// access does, and collects those that can move. Stops at the end of the VMA, and where it
-    /// would have to fault with pages collected: see [`Batch::rest`].
+    /// would have to fault with pages collected: see [`Batch::walked`].
     ///
     /// Returns `None` if a fault handler had to wait and let go of the mmap lock for that. Nothing
     /// has been collected then, and another walk is needed.
@@ -238,17 +238,8 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
         let pfns = pfns.get_mut(..count).unwrap_or_default();
         // SAFETY: These are the entries of the pages that the walk has handled. Where the device may
         // write, so may the process, as the walk has checked.
-        let batch = unsafe {
-            Batch::new(
-                collected,
-                notifier,
-                watching,
-                access == Access::Write,
-                pfns,
-                walked,
-                range.skip_pages(count),
-            )
-        };
+        let batch =
+            unsafe { Batch::new(collected, watching, access == Access::Write, pfns, walked) };
         Ok(Some(batch))
     }
 }

@@ -227,6 +227,11 @@ impl<'a, O: PagemapOps> Watching<'a, O> {
         Self { notifier, mine }
     }
 
+    /// The notifier.
+    pub(super) fn notifier(&self) -> &'a IntervalNotifier<O> {
+        self.notifier
+    }
+
     /// Gives up: it will be as if there had been no watch.
     pub(super) fn give_up(self) -> Self {
         let notifier = self.notifier;

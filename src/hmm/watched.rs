@@ -40,10 +40,7 @@ use super::{
         may_be_huge,
         MmapRead, //
     },
-    notifier::{
-        Active,
-        IntervalNotifier, //
-    },
+    notifier::Active,
     outcome::Outcome,
     page::LockedPage,
     pagemap::PagemapOps,
@@ -71,19 +68,17 @@ use kernel::{
 #[must_use = "dropping it leaves all pages where they are"]
 pub(crate) struct Batch<'a, O: PagemapOps> {
     collected: Collected<'a, O>,
-    notifier: &'a IntervalNotifier<O>,
     watching: Watching<'a, O>,
     holes_writable: bool,
     looked_up: bool,
     pfns: &'a mut [usize],
     range: PageRange,
-    rest: Option<PageRange>,
 }
 
 impl<O: PagemapOps> Active<'_, O> {
     /// Collects the pages from the start of `range` on that are in system memory, and the holes, for
     /// the device to have them in its own: as [`MmapRead::migrate`] does. Stops at the end of the
-    /// VMA: see [`Batch::rest`].
+    /// VMA: see [`Batch::walked`].
     ///
     /// Takes the mmap lock. May sleep.
     ///
@@ -108,7 +103,7 @@ impl<O: PagemapOps> Active<'_, O> {
         let mmap = MmapRead::lock(mm)?;
 
         let vma = mmap.vma_at(range.start()).ok_or(EINVAL)?;
-        let (range, rest) = range.split_at(vma.end());
+        let (range, _) = range.split_at(vma.end());
         let holes_writable = vma.flags() & flags::WRITE != 0;
         if vma.flags() & flags::READ == 0 {
             return Err(EINVAL);
@@ -143,54 +138,43 @@ impl<O: PagemapOps> Active<'_, O> {
         // what takes the place of nothing as the VMA allows.
         Ok(Batch {
             collected,
-            notifier,
             watching,
             holes_writable,
             looked_up: false,
             pfns,
             range,
-            rest,
         })
     }
 }
 
 impl<'a, O: PagemapOps> Batch<'a, O> {
-    /// What a walk has collected of `range`, of which `rest` is left.
+    /// What a walk has collected of `range`.
     ///
     /// # Safety
     ///
     /// The type invariants hold.
     pub(super) unsafe fn new(
         collected: Collected<'a, O>,
-        notifier: &'a IntervalNotifier<O>,
         watching: Watching<'a, O>,
         holes_writable: bool,
         pfns: &'a mut [usize],
         range: PageRange,
-        rest: Option<PageRange>,
     ) -> Self {
         // INVARIANT: By the safety requirements.
         Self {
             collected,
-            notifier,
             watching,
             holes_writable,
             looked_up: true,
             pfns,
             range,
-            rest,
         }
     }
 
     /// The pages that have been handled, from the start of the range on: each has been collected or
-    /// stayed in place.
+    /// stayed in place. Another batch may begin behind them once this one is finished.
     pub(crate) fn walked(&self) -> PageRange {
         self.range
-    }
-
-    /// What is left of the range: another batch may begin there once this one is finished.
-    pub(crate) fn rest(&self) -> Option<PageRange> {
-        self.rest
     }
 
     /// Asks for a target for each page that can move: see [`Collected::offer`].
@@ -224,14 +208,13 @@ impl<'a, O: PagemapOps> Batch<'a, O> {
     ) -> (Outcome, Option<R>) {
         let Self {
             collected,
-            notifier,
             mut watching,
             holes_writable,
             looked_up,
             pfns,
             range,
-            ..
         } = self;
+        let notifier = watching.notifier();
         let step = watching.at(Step::Migrating);
         let committed = collected.commit();
         drop(step);
