@@ -24,11 +24,6 @@
 
 #include "helpers.h"
 
-bool dmirror_shim_range_blockable(const struct mmu_notifier_range *range)
-{
-	return mmu_notifier_range_blockable(range);
-}
-
 void dmirror_shim_interval_set_seq(struct mmu_interval_notifier *sub,
 				   unsigned long seq)
 {
@@ -431,11 +426,6 @@ void dmirror_shim_unlock_page(struct page *page)
 void dmirror_shim_put_page(struct page *page)
 {
 	put_page(page);
-}
-
-unsigned long dmirror_shim_task_size(const struct mm_struct *mm)
-{
-	return mm->task_size;
 }
 
 /* Only a VMA with an anon_vma can hold anonymous, hence device, pages. */

@@ -35,7 +35,6 @@ struct dmirror_frames {
 };
 
 /* linux/mmu_notifier.h */
-bool dmirror_shim_range_blockable(const struct mmu_notifier_range *range);
 void dmirror_shim_interval_set_seq(struct mmu_interval_notifier *sub,
 				   unsigned long seq);
 bool dmirror_shim_interval_read_retry(struct mmu_interval_notifier *sub,
@@ -90,7 +89,6 @@ void dmirror_shim_lock_page(struct page *page);
 unsigned long dmirror_shim_lock_target(struct page *page);
 void dmirror_shim_unlock_page(struct page *page);
 void dmirror_shim_put_page(struct page *page);
-unsigned long dmirror_shim_task_size(const struct mm_struct *mm);
 bool dmirror_shim_vma_has_anon(const struct vm_area_struct *vma);
 bool dmirror_shim_vma_is_random(const struct vm_area_struct *vma);
 bool dmirror_shim_vma_uffd_rwp(struct vm_area_struct *vma);

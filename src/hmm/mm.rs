@@ -30,10 +30,11 @@ pub(crate) fn killed() -> bool {
 }
 
 /// The address after the last that the process may map.
+#[inline]
 pub(crate) fn task_size(mm: &MmWithUser) -> usize {
     // SAFETY: `mm` is valid since it is a reference; `task_size` changes only in `execve()`, which
     // makes a new mm.
-    unsafe { shims::dmirror_shim_task_size(mm.as_raw()) }
+    unsafe { (*mm.as_raw()).__bindgen_anon_1.task_size }
 }
 
 /// A guard that holds the mmap lock for reading.
