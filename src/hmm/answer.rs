@@ -135,7 +135,7 @@ impl<'a, O: PagemapOps> Validated<'a, O> {
     }
 
     /// Enters those runs of pages that `choose` chooses into the page table. Does not sleep. What is left
-    /// of `reserve` is kept for others, unless there is something already: fill it again before the
+    /// of `reserve` is kept with the table, unless there is something already: fill it again before the
     /// next.
     ///
     /// `choose` runs under the notifier lock, maybe with the mmap lock and folio locks held: see the
@@ -156,6 +156,6 @@ impl<'a, O: PagemapOps> Validated<'a, O> {
         // its pages; `Mapping` sees to it that all are in the direct map; the table is that of the address
         // space in which it was found, and each notification invalidates it.
         unsafe { self.state.map(self.range, reserve, chosen) };
-        self.owner.spare().keep(reserve);
+        self.state.keep(reserve);
     }
 }

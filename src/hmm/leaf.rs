@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The leaves of a [`PageTable`](super::table::PageTable), and their entries.
-//!
-//! # Lock order
-//!
-//! The lock of a [`SpareLeaf`] is the last: nothing is taken, allocated or freed under it. It is taken
-//! under a notifier lock, too.
 
 use super::{
     frame::{
@@ -16,14 +11,12 @@ use super::{
     range::BLOCK_PAGES, //
 };
 use kernel::{
-    new_spinlock,
     page::PAGE_SHIFT,
     prelude::*,
     rbtree::{
         RBTreeNode,
         RBTreeNodeReservation, //
     },
-    sync::SpinLock, //
 };
 
 /// One entry of a leaf: empty, or where the page is. Of memory that the CPU addresses too, that is its
@@ -281,7 +274,8 @@ impl Reserve {
     }
 
     /// Takes what `other` has, unless there is something. Does not sleep.
-    fn fill_from(&mut self, other: &mut Self) {
+    #[inline]
+    pub(super) fn fill_from(&mut self, other: &mut Self) {
         if self.is_empty() {
             self.0 = other.0.take();
         }
@@ -297,38 +291,6 @@ impl Reserve {
         };
 
         Some(node.into_node(block, leaf))
-    }
-}
-
-/// Memory for one leaf that was needed no longer, for whoever needs one next: to allocate it, and to clear
-/// it, costs as much as to copy two pages. It stays charged to who allocated it.
-#[pin_data]
-pub(super) struct SpareLeaf {
-    #[pin]
-    reserve: SpinLock<Reserve>,
-}
-
-impl SpareLeaf {
-    /// Nothing as yet.
-    pub(super) fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            reserve <- new_spinlock!(Reserve::empty(), "SpareLeaf::reserve"),
-        })
-    }
-
-    /// Fills `reserve`, if there is nothing in it, with what is here. Does not sleep.
-    #[inline]
-    pub(super) fn lend(&self, reserve: &mut Reserve) {
-        if reserve.is_empty() {
-            reserve.fill_from(&mut self.reserve.lock());
-        }
-    }
-
-    /// Keeps what is left in `reserve`, unless there is something already. Does not sleep.
-    pub(super) fn keep(&self, reserve: &mut Reserve) {
-        if !reserve.is_empty() {
-            self.reserve.lock().fill_from(reserve);
-        }
     }
 }
 
@@ -392,22 +354,5 @@ mod tests {
         assert_eq!(first.run(&[device(5, READ), device(7, READ)]), 1);
         assert_eq!(first.run(&[device(5, WRITE)]), 0);
         assert_eq!(first.run(&[Entry::EMPTY]), 0);
-    }
-
-    #[test]
-    fn spare_is_lent_to_one() -> Result {
-        let spare = KBox::pin_init(SpareLeaf::new(), GFP_KERNEL)?;
-        let (mut one, mut other) = (Reserve::new()?, Reserve::new()?);
-        spare.keep(&mut one);
-        spare.keep(&mut other);
-        assert!(one.is_empty() && !other.is_empty());
-
-        spare.lend(&mut other);
-        spare.lend(&mut one);
-        assert!(!one.is_empty());
-        let mut third = Reserve::empty();
-        spare.lend(&mut third);
-        assert!(third.is_empty());
-        Ok(())
     }
 }

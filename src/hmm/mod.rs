@@ -48,7 +48,6 @@
 //!   folio lock (held from the collection of pages to its end, and while a page becomes exclusive)
 //!     page table lock
 //!     notifier lock (IntervalNotifier::state; also taken in reclaim: no allocation under it)
-//!       lock of a SpareLeaf (spinning)
 //!       locks of the driver that PagemapOps::free takes (spinning)
 //! ```
 //!

@@ -265,13 +265,10 @@ impl<O: PagemapOps> IntervalNotifier<O> {
         // SAFETY: `raw` is inserted, and the lock that guards its sequence is held.
         unsafe { shims::dmirror_shim_interval_set_seq(this.raw.get(), seq) };
 
-        let mut emptied = Reserve::empty();
         let for_device = ours && range.event == bindings::mmu_notifier_event_MMU_NOTIFY_MIGRATE;
         if let Some(pages) = pages_touched(range.start, range.end) {
-            state.invalidate(pages, for_device, &this.step, &mut emptied);
+            state.invalidate(pages, for_device, &this.step);
         }
-        drop(state);
-        this.owner.spare().keep(&mut emptied);
         true
     }
 }
@@ -330,13 +327,15 @@ impl<'n, O: PagemapOps> Active<'n, O> {
     /// [`ENOMEM`].
     #[inline]
     pub(crate) fn fill(&mut self, reserve: &mut Reserve) -> Result {
-        self.notifier.owner().spare().lend(reserve);
+        if reserve.is_empty() {
+            self.notifier.lock().lend(reserve);
+        }
         reserve.fill()
     }
 
     /// Takes back what is left in `reserve`, for the next that needs it.
     pub(crate) fn keep(&mut self, mut reserve: Reserve) {
-        self.notifier.owner().spare().keep(&mut reserve);
+        self.notifier.lock().keep(&mut reserve);
     }
 
     /// Takes the mmap lock. May sleep.

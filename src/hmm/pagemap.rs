@@ -34,7 +34,6 @@ use super::{
         serve_fault,
         Fault, //
     },
-    leaf::SpareLeaf,
     outcome::Outcome,
     page::{
         device_offset,
@@ -103,7 +102,10 @@ pub(crate) trait PagemapOps: Send + Sync + Sized + 'static {
 ///
 /// Of private memory only a [`Pagemap<O>`] has the address of the allocation as its `owner`. As long as
 /// any clone lives, no other identity has that address.
-pub(crate) struct DeviceOwner<O>(Arc<SpareLeaf>, PhantomData<fn() -> O>);
+pub(crate) struct DeviceOwner<O>(Arc<Identity>, PhantomData<fn() -> O>);
+
+/// Something that has an address.
+struct Identity(#[expect(dead_code, reason = "an allocation of nothing has no address")] u8);
 
 impl<O> Clone for DeviceOwner<O> {
     fn clone(&self) -> Self {
@@ -119,20 +121,12 @@ impl<O: PagemapOps> DeviceOwner<O> {
     /// [`ENOMEM`].
     pub(crate) fn new() -> Result<Self> {
         // INVARIANT: The address is that of a new allocation, and `as_raw()` is private to `hmm`.
-        Ok(Self(
-            Arc::pin_init(SpareLeaf::new(), GFP_KERNEL)?,
-            PhantomData,
-        ))
+        Ok(Self(Arc::new(Identity(0), GFP_KERNEL)?, PhantomData))
     }
 
     /// The identity as C compares it.
     pub(super) fn as_raw(&self) -> *mut c_void {
-        core::ptr::from_ref::<SpareLeaf>(&self.0).cast_mut().cast()
-    }
-
-    /// Memory for a leaf of the device's page tables.
-    pub(super) fn spare(&self) -> &SpareLeaf {
-        &self.0
+        core::ptr::from_ref::<Identity>(&self.0).cast_mut().cast()
     }
 
     /// Whether that memory is of this owner.

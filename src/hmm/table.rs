@@ -102,6 +102,9 @@ pub(crate) enum Target<'a> {
 /// A page that is not in private memory is in the direct map.
 pub(crate) struct PageTable {
     leaves: RBTree<usize, Leaf>,
+    /// The memory of a leaf that has become empty, for the next: to allocate it, and to clear it, costs as
+    /// much as to copy two pages.
+    spare: Reserve,
 }
 
 impl PageTable {
@@ -110,6 +113,7 @@ impl PageTable {
         // INVARIANT: There are no entries.
         Self {
             leaves: RBTree::new(),
+            spare: Reserve::empty(),
         }
     }
 
@@ -170,9 +174,9 @@ impl PageTable {
     }
 
     /// Forgets these virtual pages (numbers of 4 KiB pages; may reach to the end of the address
-    /// space). Does not allocate. Leaves the memory of a leaf that has become empty in `emptied`,
-    /// of several that of the last; the others are freed.
-    pub(super) fn invalidate(&mut self, pages: RangeInclusive<usize>, emptied: &mut Reserve) {
+    /// space). Does not allocate. The memory of a leaf that has become empty is kept, if there is none; that
+    /// of others is freed.
+    pub(super) fn invalidate(&mut self, pages: RangeInclusive<usize>) {
         let mut cursor = self
             .leaves
             .cursor_lower_bound_mut(&(pages.start() / BLOCK_PAGES));
@@ -199,13 +203,25 @@ impl PageTable {
                 let (next, node) = leaf_cursor.remove_current();
 
                 if let Some(leaf) = empty {
-                    *emptied = Reserve::of(node, leaf);
+                    self.spare.fill_from(&mut Reserve::of(node, leaf));
                 }
                 next
             } else {
                 leaf_cursor.move_next()
             };
         }
+    }
+
+    /// Fills `reserve`, if there is nothing in it, with what has been kept. Does not sleep.
+    #[inline]
+    pub(super) fn lend(&mut self, reserve: &mut Reserve) {
+        reserve.fill_from(&mut self.spare);
+    }
+
+    /// Keeps what is left in `reserve`, unless there is something already. Does not sleep.
+    #[inline]
+    pub(super) fn keep(&mut self, reserve: &mut Reserve) {
+        self.spare.fill_from(reserve);
     }
 
     /// Learns what is mapped at the pages of `range`, which lies in one block: of each run, from the
@@ -362,7 +378,8 @@ mod tests {
 
     fn invalidate(table: &mut PageTable, pages: RangeInclusive<usize>) -> Reserve {
         let mut emptied = Reserve::empty();
-        table.invalidate(pages, &mut emptied);
+        table.invalidate(pages);
+        table.lend(&mut emptied);
         emptied
     }
 
@@ -474,6 +491,23 @@ mod tests {
                 Some((Frame::Device(DeviceIndex::new(expected)), READ))
             );
         }
+        Ok(())
+    }
+
+    #[test]
+    fn one_leaf_is_kept_and_lent_once() -> Result {
+        let mut table = PageTable::new();
+        let (mut one, mut other) = (Reserve::new()?, Reserve::new()?);
+        table.keep(&mut one);
+        table.keep(&mut other);
+        assert!(one.is_empty() && !other.is_empty());
+
+        table.lend(&mut other);
+        table.lend(&mut one);
+        assert!(!one.is_empty());
+        let mut third = Reserve::empty();
+        table.lend(&mut third);
+        assert!(third.is_empty());
         Ok(())
     }
 

@@ -28,7 +28,6 @@
 //! [`notifier`](super::notifier).
 
 use super::{
-    leaf::Reserve,
     notifier::IntervalNotifier,
     pagemap::PagemapOps,
     range::{
@@ -73,12 +72,11 @@ impl State {
         pages: RangeInclusive<usize>,
         for_device: bool,
         step: &CurrentStep,
-        emptied: &mut Reserve,
     ) {
         if let Some(watch) = &mut self.watch {
             watch.note(&pages, current(), step, for_device);
         }
-        self.table.invalidate(pages, emptied);
+        self.table.invalidate(pages);
     }
 }
 
