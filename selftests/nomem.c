@@ -130,19 +130,13 @@ static void take_in_group(void)
 TEST_F_TIMEOUT(afterwards, what_is_kept_is_for_its_group, TIMEOUT)
 {
 	char *mem = map_pages(KEPT), *buf = map_pages(KEPT);
-	int fd = dev_open(0), status = -1;
-	pid_t child;
+	int fd = dev_open(0);
 
 	fill(mem, KEPT, SEED);
 	ASSERT_EQ(dev_take(fd, mem, KEPT, buf), KEPT);
 	ASSERT_EQ(munmap(mem, KEPT * PAGE), 0);
 	ASSERT_TRUE(make_group());
-	child = fork_into_group();
-	ASSERT_GE(child, 0);
-	if (!child)
-		take_in_group();
-	EXPECT_EQ(waitpid(child, &status, 0), child);
-	EXPECT_EQ(status, 0);
+	EXPECT_EQ(status_in_group(take_in_group), 0);
 	close(fd);
 }
 
@@ -159,16 +153,8 @@ static void close_and_unmap(void)
 
 TEST_F_TIMEOUT(afterwards, nothing_is_kept_for_nobody, TIMEOUT)
 {
-	int status = -1;
-	pid_t child;
-
 	ASSERT_TRUE(make_group());
-	child = fork_into_group();
-	ASSERT_GE(child, 0);
-	if (!child)
-		close_and_unmap();
-	EXPECT_EQ(waitpid(child, &status, 0), child);
-	EXPECT_EQ(status, 0);
+	EXPECT_EQ(status_in_group(close_and_unmap), 0);
 	EXPECT_TRUE(group_is_empty());
 }
 

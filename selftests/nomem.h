@@ -249,6 +249,17 @@ static inline pid_t fork_into_group(void)
 	return child;
 }
 
+/* How a process ends that does nothing but @act in the group; -1 if there is none. */
+static inline int status_in_group(void (*act)(void))
+{
+	pid_t child = fork_into_group();
+	int status = -1;
+
+	if (!child)
+		act();
+	return child > 0 && waitpid(child, &status, 0) == child ? status : -1;
+}
+
 /*
  * Pages of system memory that are charged to the group; shows the first of them. The
  * group's own count is of no use: it has charges in stock, and those for slab objects
