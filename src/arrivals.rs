@@ -107,7 +107,8 @@ impl<'m> Arrivals<'m> {
         }
     }
 
-    /// Takes what the device has kept of other pages, and allocates, until there are `count` pages for contents.
+    /// Takes what the device has kept of other pages, and allocates, until there are `count` pages for
+    /// contents.
     fn fill_stock(&mut self, memory: &PrivateMemory, count: usize) -> Result {
         let missing = count.saturating_sub(self.stock.len());
         if missing == 0 {
@@ -186,8 +187,8 @@ impl<'m> Arrivals<'m> {
         true
     }
 
-    /// Puts the kernel memory for a block, if there is any, into the stock, page by page. Returns how many there
-    /// are then.
+    /// Puts the kernel memory for a block, if there is any, into the stock, page by page. Returns how many
+    /// there are then.
     #[inline(never)]
     fn cut_block(&mut self) -> usize {
         for page in self.block.take().into_iter().flat_map(BlockContents::cut) {

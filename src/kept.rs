@@ -98,8 +98,10 @@ impl Kept {
         drop(rest);
     }
 
-    /// Puts up to `most` of those into `stock`, which has room for them, that are charged to whom the current
-    /// process is charged. Of the others one may be freed. Does not sleep.
+    /// Puts up to `most` of those into `stock`, which has room for them, that may be [reused]. Of the others the
+    /// one in the way and the oldest are freed. Does not sleep.
+    ///
+    /// [reused]: Contents::may_be_reused
     pub(crate) fn take(&self, stock: &mut Stock<Contents>, most: usize) {
         let mut state = self.state.lock();
         let mut other = None;

@@ -30,8 +30,8 @@ enum Way {
 /// # Invariants
 ///
 /// * `raw.src` and `raw.dst` are arrays that do not overlap, valid for `'a` and used by nobody else, of
-///   `raw.npages` entries each: as many as were collected. Where an entry of `src` names a page, it is locked and referenced by
-///   the batch, and unmapped.
+///   `raw.npages` entries each: as many as were collected. Where an entry of `src` names a page, it is
+///   locked and referenced by the batch, and unmapped.
 /// * Each entry of `dst` is 0, or names a page that is locked and referenced, and as large as what
 ///   `src` names there.
 /// * While `committed` is `None`, `migrate_vma_pages()` or its twin has not been called: `src` is as the

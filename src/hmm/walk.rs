@@ -231,7 +231,8 @@ impl<'a, O: PagemapOps> Walk<'a, O> {
 
         // SAFETY: The calls have collected the pages, and nothing has been done with them; the walk has
         // written a source and a target, 0, for each that it has handled, no more than there is room for. The
-        // arrays are two parts of a buffer that is borrowed for `'a`, used by nobody else from now on. The lock has been held since, and goes along.
+        // arrays are two parts of a buffer that is borrowed for `'a`, used by nobody else from now on. The lock
+        // has been held since, and goes along.
         let pages = unsafe { Pages::of_vma(migrate, Some(mmap)) };
         let collected = Collected::new(pages, notifier.owner());
 
